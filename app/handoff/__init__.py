@@ -69,6 +69,7 @@ Example, the program's side::
 """
 
 from handoff.generation import Generation
+from handoff.restart import RestartError, restart
 from handoff.supervisor import HandoffError, Role, Supervisor
 
-__all__ = ["Generation", "HandoffError", "Role", "Supervisor"]
+__all__ = ["Generation", "HandoffError", "RestartError", "Role", "Supervisor", "restart"]

@@ -6,7 +6,6 @@ takes them, and they stay pending through exec. None can kill the process by
 coming too early, and none is lost.
 """
 
-import json
 import os
 import signal
 import socket
@@ -19,6 +18,7 @@ from typing import Any
 
 from handoff import listener, protocol, status
 from handoff.generation import Generation
+from handoff.heritage import Heritage
 from handoff.notify import Notifier
 from handoff.process import GenerationProcess
 
@@ -77,12 +77,12 @@ class Supervisor:
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         inherited = os.environ.pop(protocol.INHERIT, None)
-        if os.environ.pop(protocol.TRIAL, None) is not None:
-            return self._answer_trial(inherited)
         if inherited is None:
             self._begin()
+        elif protocol.TRIAL in os.environ:
+            return _answer_trial(Heritage.from_json(inherited))
         else:
-            self._resume(json.loads(inherited))
+            self._resume(Heritage.from_json(inherited))
         while self._exit_status is None:
             self._wait_for_signals()
             self._advance()
@@ -103,61 +103,40 @@ class Supervisor:
                 return
         self._candidate = self._start(self._role.command)
 
-    def _resume(self, inherited: dict[str, Any]) -> None:
+    def _resume(self, heritage: Heritage) -> None:
         """Take over from the previous version of this process."""
-        self._listeners = [socket.socket(fileno=fd) for fd in inherited["listeners"]]
-        self._bound_to = inherited["bound_to"]
-        self._serving = GenerationProcess(**inherited["serving"])
-        self._draining = [GenerationProcess(**each) for each in inherited["draining"]]
-        self._restart_wanted = inherited["restart_wanted"]
-        for fd in self._descriptors():
-            os.set_inheritable(fd, False)
+        heritage.set_inheritable(False)
+        self._listeners = [socket.socket(fileno=fd) for fd in heritage.listeners]
+        self._bound_to = heritage.bound_to
+        self._serving = heritage.serving
+        self._draining = heritage.draining
+        self._restart_wanted = heritage.restart_wanted
         self._tell_ready(self._serving)
 
     def _become(self, takeover: dict[str, Any], serving: GenerationProcess) -> None:
         """Re-execute in place as the new version; on failure stay what we are."""
-        environ = {**os.environ, **takeover["environ"], protocol.INHERIT: self._heritage(serving)}
-        for fd in self._descriptors():
-            os.set_inheritable(fd, True)
         try:
-            os.execve(takeover["argv"][0], takeover["argv"], environ)
+            self._heritage(serving).exec_into(takeover)
         except OSError as error:
             self._log(f"stays the previous version: cannot run {takeover['argv'][0]}: {error}")
-        for fd in self._descriptors():
-            os.set_inheritable(fd, False)
 
-    def _heritage(self, serving: GenerationProcess) -> str:
-        return json.dumps(
-            {
-                "listeners": [each.fileno() for each in self._listeners],
-                "bound_to": self._bound_to,
-                "serving": serving.to_json(),
-                "draining": [each.to_json() for each in self._draining],
-                "restart_wanted": self._restart_wanted,
-            }
+    def _heritage(self, serving: GenerationProcess) -> Heritage:
+        return Heritage(
+            [each.fileno() for each in self._listeners],
+            self._bound_to,
+            serving,
+            self._draining,
+            self._restart_wanted,
         )
-
-    def _answer_trial(self, inherited: str | None) -> int:
-        """Prove, as a child of the present supervisor, that this one could take over from it."""
-        generation = Generation.from_environ(os.environ)
-        if generation is None or inherited is None:
-            raise HandoffError("a trial without a supervisor")
-        heritage = json.loads(inherited)
-        for each in (heritage["serving"], *heritage["draining"]):
-            GenerationProcess(**each)
-        generation.ready("takeover")
-        return EXIT_DONE
-
-    def _descriptors(self) -> list[int]:
-        processes = [*self._draining, *([self._serving] if self._serving else [])]
-        pipes = [fd for each in processes for fd in (each.proof_fd, each.gate_fd)]
-        return [each.fileno() for each in self._listeners] + pipes
 
     # The loop
 
     def _wait_for_signals(self) -> None:
-        received = signal.sigtimedwait(SIGNALS, self._tick_seconds())
+        self._take_signals(self._tick_seconds())
         self._notifier.watchdog()
+
+    def _take_signals(self, wait_seconds: float) -> None:
+        received = signal.sigtimedwait(SIGNALS, wait_seconds)
         while received is not None:
             if received.si_signo == signal.SIGUSR2:
                 self._restart_wanted = True
@@ -239,7 +218,7 @@ class Supervisor:
             return ""
         if not self._trial:
             environ = {**candidate.takeover["environ"], protocol.TRIAL: "1"}
-            environ[protocol.INHERIT] = self._heritage(self._serving)
+            environ[protocol.INHERIT] = self._heritage(self._serving).to_json()
             self._trial = self._start(candidate.takeover["argv"], environ, listeners=False)
             return None
         ended = self._trial.reap()
@@ -273,6 +252,9 @@ class Supervisor:
             self._fail(reason)
             return
         self._log(f"refused to restart: {reason}; {self._serving.version} serves on")
+        self._take_signals(0)
+        if self._restart_wanted:  # as in _tell_ready: it is not over
+            return
         self._publish("failed", reason)
         self._notifier.ready(f"serving {self._serving.version}; restart refused: {reason}")
 
@@ -332,8 +314,14 @@ class Supervisor:
         return GenerationProcess.start(argv, environ, fds, self._role.proof_seconds)
 
     def _tell_ready(self, serving: GenerationProcess) -> None:
-        self._publish("ready")
-        self._notifier.ready(f"serving {serving.version}")
+        # Whoever signals and then sees "ready" may believe that it answers
+        # that signal: with another one pending, the restart is not over.
+        self._take_signals(0)
+        if self._restart_wanted:
+            self._log(f"serving {serving.version}; another restart is wanted")
+        else:
+            self._publish("ready")
+            self._notifier.ready(f"serving {serving.version}")
 
     def _publish(self, state: str, error: str = "") -> None:
         version = self._serving.version if self._serving else ""
@@ -355,3 +343,13 @@ class Supervisor:
             # A full disk or a reader gone behind stderr must not end the service;
             # the status file carries what matters.
             return
+
+
+def _answer_trial(heritage: Heritage) -> int:
+    """Prove, as a child of the present supervisor, that this one could take over from it."""
+    del os.environ[protocol.TRIAL]
+    generation = Generation.from_environ(os.environ)
+    if generation is None:
+        raise HandoffError("is on trial without a supervisor to tell")
+    generation.ready(f"heir of {heritage.serving.pid}")
+    return EXIT_DONE

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from echo_service import EchoService, free_address, running, wait_for, write_build
 
+from handoff import RestartError, restart
+
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[EchoService]:
@@ -305,3 +307,27 @@ def test_systemd_is_told_of_readiness_reloads_and_the_end(tmp_path: Path) -> Non
             assert b"READY=1\nSTATUS=serving 2" in manager.recv(4096)
             service.process.terminate()
             assert manager.recv(4096) == b"STOPPING=1"
+
+
+def test_waiting_for_a_restart_tells_the_new_version(service: EchoService) -> None:
+    write_build(service.program, "2")
+    assert restart(service.status_file, wait_seconds=20) == "2"
+
+
+def test_waiting_for_a_refused_restart_tells_why(service: EchoService) -> None:
+    write_build(service.program, "2", before_ready="generation.failed('no database')")
+    with pytest.raises(RestartError, match="no database; 1 serves"):
+        restart(service.status_file, wait_seconds=20)
+
+
+def test_waiting_during_another_restart_answers_for_the_newest_build(service: EchoService) -> None:
+    write_build(service.program, "2", before_ready="time.sleep(0.3)")
+    service.restart()
+    service.wait_status(state="restarting")
+    write_build(service.program, "3")
+    assert restart(service.status_file, wait_seconds=20) == "3"
+
+
+def test_restart_of_what_does_not_run_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(RestartError, match="does not run"):
+        restart(tmp_path / "web.json")

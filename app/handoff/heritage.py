@@ -1,0 +1,49 @@
+"""What a supervisor hands to the next version of itself across exec."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from handoff import protocol
+from handoff.process import GenerationProcess
+
+
+@dataclass(frozen=True)
+class Heritage:
+    """The supervisor's descriptors and children; both survive exec, their numbers unchanged."""
+
+    listeners: list[int]
+    bound_to: str | None
+    serving: GenerationProcess
+    draining: list[GenerationProcess]
+    restart_wanted: bool
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Heritage":
+        fields = json.loads(text)
+        fields["serving"] = GenerationProcess(**fields["serving"])
+        fields["draining"] = [GenerationProcess(**each) for each in fields["draining"]]
+        return cls(**fields)
+
+    def set_inheritable(self, inheritable: bool) -> None:
+        """Let the descriptors pass through exec, or no longer."""
+        pipes = [(each.proof_fd, each.gate_fd) for each in (self.serving, *self.draining)]
+        for fd in (*self.listeners, *(fd for pair in pipes for fd in pair)):
+            os.set_inheritable(fd, inheritable)
+
+    def exec_into(self, takeover: dict[str, Any]) -> None:
+        """Replace this process by `takeover`, a checked `supervisor` line. Does not return.
+
+        Raises:
+            OSError: exec failed; this process is as it was.
+        """
+        environ = {**os.environ, **takeover["environ"], protocol.INHERIT: self.to_json()}
+        self.set_inheritable(True)
+        try:
+            os.execve(takeover["argv"][0], takeover["argv"], environ)
+        finally:
+            self.set_inheritable(False)
