@@ -1,0 +1,1 @@
+"""The sample service: people upload overlapping photos, a C++ program makes one panorama."""

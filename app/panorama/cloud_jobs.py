@@ -1,0 +1,115 @@
+"""Jobs in SQS, their state as JSON objects in S3: web and vision scale apart."""
+
+import json
+from dataclasses import asdict, replace
+
+from botocore.exceptions import ClientError
+
+from panorama.cloud import s3_client, split_bucket_url, sqs_client, told_as_store_error
+from panorama.jobs import (
+    DONE,
+    FAILED,
+    GIVEN_UP,
+    LEASE_SECONDS,
+    MAX_ATTEMPTS,
+    STITCHING,
+    Job,
+    Lease,
+)
+
+# Long polling: an empty queue costs few requests, and a stopping worker waits no longer.
+POLL_SECONDS = 2
+
+
+class CloudJobs:
+    """A queue of job IDs, and BUCKET_URL/ID/job.json for each job's state."""
+
+    def __init__(self, queue_url: str, bucket_url: str) -> None:
+        self._queue = queue_url
+        self._bucket, self._prefix = split_bucket_url(bucket_url)
+        self._s3 = s3_client()
+        self._sqs = sqs_client(queue_url)
+
+    def check(self) -> None:
+        with told_as_store_error(f"reach the queue {self._queue}"):
+            self._sqs.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])
+
+    def add(self, job: Job) -> None:
+        self._put(job)
+        with told_as_store_error(f"queue job {job.id}"):
+            self._sqs.send_message(QueueUrl=self._queue, MessageBody=job.id)
+
+    def get(self, job_id: str) -> Job | None:
+        with told_as_store_error(f"read job {job_id}"):
+            try:
+                answer = self._s3.get_object(Bucket=self._bucket, Key=self._key(job_id))
+            except ClientError as error:
+                # Without s3:ListBucket, a missing key answers 403.
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] in {403, 404}:
+                    return None
+                raise
+            return Job(**json.load(answer["Body"]))
+
+    def take(self) -> Lease | None:
+        with told_as_store_error(f"take a job from {self._queue}"):
+            answer = self._sqs.receive_message(
+                QueueUrl=self._queue,
+                MaxNumberOfMessages=1,
+                WaitTimeSeconds=POLL_SECONDS,
+                VisibilityTimeout=LEASE_SECONDS,
+                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            )
+        for message in answer.get("Messages", []):
+            lease = self._lease(
+                message["Body"],
+                message["ReceiptHandle"],
+                int(message["Attributes"]["ApproximateReceiveCount"]),
+            )
+            if lease:
+                return lease
+        return None
+
+    def heartbeat(self, lease: Lease, stage: str) -> None:
+        with told_as_store_error(f"keep job {lease.job.id}"):
+            self._sqs.change_message_visibility(
+                QueueUrl=self._queue, ReceiptHandle=lease.token, VisibilityTimeout=LEASE_SECONDS
+            )
+        self._put(replace(lease.job, stage=stage))
+
+    def finish(self, lease: Lease, job: Job) -> None:
+        self._put(replace(job, stage=""))
+        self._delete(lease.token)
+
+    def forget_older(self, seconds: float) -> list[str]:
+        """Leave it to the bucket's lifecycle rule: nobody lists a bucket to empty it."""
+        del seconds
+        return []
+
+    def _lease(self, job_id: str, receipt: str, attempts: int) -> Lease | None:
+        job = self.get(job_id)
+        # SQS delivers at least once: what has ended, or is gone, is not begun again.
+        if job is None or job.state in {DONE, FAILED}:
+            self._delete(receipt)
+            return None
+        if attempts > MAX_ATTEMPTS:
+            self.finish(Lease(job, receipt), replace(job, state=FAILED, error=GIVEN_UP))
+            return None
+        job = replace(job, state=STITCHING)
+        self._put(job)
+        return Lease(job, receipt)
+
+    def _delete(self, receipt: str) -> None:
+        with told_as_store_error(f"take a message off {self._queue}"):
+            self._sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=receipt)
+
+    def _put(self, job: Job) -> None:
+        with told_as_store_error(f"keep the state of job {job.id}"):
+            self._s3.put_object(
+                Bucket=self._bucket,
+                Key=self._key(job.id),
+                Body=json.dumps(asdict(job)).encode(),
+                ContentType="application/json",
+            )
+
+    def _key(self, job_id: str) -> str:
+        return f"{self._prefix}{job_id}/job.json"

@@ -1,0 +1,111 @@
+"""One generation of the role `web`: gunicorn, unmodified, keeping the handoff protocol."""
+
+import ctypes
+import os
+import signal
+import sys
+from typing import Any
+
+import gunicorn.app.base
+import gunicorn.workers.gthread
+from flask import Flask
+
+from handoff import Generation
+from panorama.build_info import NAME, VERSION
+from panorama.settings import Settings
+from panorama.web import create_app
+
+# Load balancers keep idle connections for reuse up to 60 s (AWS's default). A
+# server that closes one sooner loses the request that is just being sent on it.
+KEEPALIVE_SECONDS = 75
+
+# A worker that gives no sign of life for so long is replaced.
+WORKER_TIMEOUT_SECONDS = 60
+
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+class UnhealthyError(Exception):
+    """A worker is loaded but does not answer its own health check."""
+
+
+def run(settings: Settings, generation: Generation) -> int:
+    """Serve until SIGTERM. Returns the exit status."""
+    if generation.bound_to not in {None, settings.address}:
+        generation.failed(
+            f"HOST and PORT now say {settings.address}, but the socket is bound to "
+            f"{generation.bound_to} and cannot move in a restart; stop and start the service"
+        )
+        return 1
+    # A stopping worker answers one last request on each kept-alive connection,
+    # for as long as a client may believe that it is open; the grace bounds it.
+    gunicorn.workers.gthread.STOP_KEEPALIVE_LINGER = KEEPALIVE_SECONDS
+    generation.workers(settings.workers)
+    _Server(settings, generation).run()
+    return 0
+
+
+class _Server(gunicorn.app.base.BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    def __init__(self, settings: Settings, generation: Generation) -> None:
+        self._settings = settings
+        self._generation = generation
+        super().__init__()
+
+    def load_config(self) -> None:
+        options: dict[str, Any] = {
+            "worker_class": "gthread",
+            "workers": self._settings.workers,
+            "threads": self._settings.threads,
+            "keepalive": KEEPALIVE_SECONDS,
+            "graceful_timeout": self._settings.grace,
+            "timeout": WORKER_TIMEOUT_SECONDS,
+            # Signs of life are writes to a file: in /run they never wait for a disk.
+            "worker_tmp_dir": str(self._settings.runtime_dir),
+            # Both generations of a restart would share it.
+            "control_socket_disable": True,
+            "proc_name": f"{NAME} web",
+            "loglevel": "warning",
+            "post_fork": _die_with_the_leader,
+            "post_worker_init": self._prove,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        try:
+            return create_app(self._settings)
+        except Exception as error:
+            self._generation.failed(f"{type(error).__name__}: {error}")
+            raise
+
+    def _prove(self, worker: Any) -> None:
+        """Prove this worker before it accepts: gunicorn calls this just before its loop."""
+        try:
+            check_health(worker.wsgi)
+        except Exception as error:
+            self._generation.failed(f"{type(error).__name__}: {error}")
+            raise
+        self._generation.ready(VERSION)
+        if not self._generation.wait_accepted(worker.notify):
+            sys.exit(0)
+
+
+def check_health(app: Flask) -> None:
+    """Ask `app` for its health in-process, as a client would over the network.
+
+    Raises:
+        UnhealthyError: the answer is not 200, or is of another version.
+    """
+    answer = app.test_client().get("/healthz")
+    if answer.status_code != 200:
+        raise UnhealthyError(f"GET /healthz: {answer.status}: {answer.text[:300]}")
+    version = answer.get_json()["version"]
+    if version != VERSION:
+        raise UnhealthyError(f"GET /healthz: version {version}, this build is {VERSION}")
+
+
+def _die_with_the_leader(_arbiter: Any, worker: Any) -> None:
+    """In a new worker: make the leader's sudden death its own (gunicorn's post_fork)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != worker.ppid:
+        sys.exit(1)

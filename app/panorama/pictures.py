@@ -1,0 +1,43 @@
+"""Pictures: the photos of a job and its panorama. One interface, kept in files or in S3."""
+
+from pathlib import Path
+from typing import IO, Protocol
+
+from panorama.settings import Settings
+
+PANORAMA = "panorama.jpg"
+
+
+def photo_name(number: int) -> str:
+    """Return the name under which photo `number` (from 1) of a job is kept."""
+    return f"photo-{number}"
+
+
+class Pictures(Protocol):
+    """Where pictures are kept, by job and name. Every method raises StoreError when it cannot."""
+
+    def check(self) -> None:
+        """Return if the store answers."""
+
+    def put(self, job_id: str, name: str, picture: IO[bytes]) -> None:
+        """Keep `picture`, read from where it stands to its end."""
+
+    def fetch(self, job_id: str, name: str, path: Path) -> None:
+        """Copy a picture to `path`."""
+
+    def open(self, job_id: str, name: str) -> IO[bytes]:
+        """Return a picture to read."""
+
+    def forget(self, job_id: str) -> None:
+        """Remove all pictures of a job."""
+
+
+def open_pictures(settings: Settings) -> Pictures:
+    """Return the store that the settings ask for."""
+    if settings.bucket_url:
+        from panorama.cloud_pictures import CloudPictures
+
+        return CloudPictures(settings.bucket_url)
+    from panorama.local_pictures import LocalPictures
+
+    return LocalPictures(settings.state_dir)
