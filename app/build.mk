@@ -7,8 +7,8 @@ HELPERS := build/stitch
 
 APP_SOURCES := $(shell find app/panorama app/handoff -type f -not -name '*.pyc')
 
-build/$(NAME): $(APP_SOURCES) app/requirements.lock packaging/bundle packaging/bootstrap.py build/version | .venv/.ready
-	$(PYTHON) packaging/bundle --name $(NAME) --version $(VERSION) --commit $(COMMIT) \
+build/$(NAME): $(APP_SOURCES) app/requirements.lock packaging/bundle $(wildcard packaging/*.py) build/version | .venv/.ready
+	$(PYTHON) packaging/bundle --name $(NAME) --version '$(VERSION)' --commit '$(COMMIT)' \
 	  --entry panorama.cli:main --requirements app/requirements.lock \
 	  --source app/panorama --source app/handoff --output $@
 

@@ -1,0 +1,95 @@
+# Slipway: every verb. `make` alone lists them; config.mk holds what to edit.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/bash
+
+include config.mk
+
+CHANNEL ?= stable
+VERSION ?= $(shell scripts/version)
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+# The commit's time, so that the same commit gives the same bytes.
+SOURCE_DATE_EPOCH := $(or $(shell git log -1 --format=%ct 2>/dev/null),1700000000)
+PYTHON := .venv/bin/python
+PACKAGE := build/$(NAME)-server.deb
+UPDATER := build/$(NAME)-autoupdate
+
+export NAME BUCKET REGION MAINTAINER SIGNING_KEY CHANNEL VERSION COMMIT SOURCE_DATE_EPOCH
+
+ifneq ($(shell grep -qxE '[a-z][a-z0-9-]{1,30}[a-z0-9]' <<<'$(NAME)' && echo ok),ok)
+$(error NAME is "$(NAME)"; use lower-case letters, digits and hyphens)
+endif
+
+# How the app half is built: build/$(NAME) and $(HELPERS).
+include app/build.mk
+
+.PHONY: help
+help: ## list the verbs
+	@echo "usage: make VERB, with the settings of config.mk"; echo
+	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: setup
+setup: .venv/.ready ## install what the other verbs need: apt packages, a virtual environment
+
+.venv/.ready: scripts/bootstrap scripts/requirements.lock
+	@scripts/bootstrap
+
+.PHONY: build
+build: build/$(NAME) $(UPDATER) $(HELPERS) ## 2: the executables, in build/
+
+# Rewritten only when the version changes: what depends on it is not rebuilt otherwise.
+build/version: FORCE
+	@mkdir -p build
+	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' > $@
+
+$(UPDATER): $(wildcard scripts/autoupdate/*.py) scripts/autoupdate/requirements.lock $(wildcard packaging/*.py) packaging/bundle build/version | .venv/.ready
+	$(PYTHON) packaging/bundle --name $(NAME)-autoupdate --version '$(VERSION)' --commit '$(COMMIT)' \
+	  --entry autoupdate.cli:main --requirements scripts/autoupdate/requirements.lock \
+	  --source scripts/autoupdate --output $@
+
+.PHONY: package
+package: $(PACKAGE) ## 3: the .deb, build/NAME-server.deb
+
+$(PACKAGE): build/$(NAME) $(UPDATER) $(HELPERS) config.mk $(wildcard $(SIGNING_KEY).pub) $(shell find packaging upstart -type f -not -name '*.pyc')
+	packaging/deb $(HELPERS)
+
+.PHONY: deploy
+deploy: package ## 4: sign it and publish it in the bucket
+	@$(PYTHON) scripts/deploy $(PACKAGE)
+
+.PHONY: rollback
+rollback: .venv/.ready ## publish an earlier version again: make rollback [TO=1.0-57]
+	@$(PYTHON) scripts/rollback $(TO)
+
+.PHONY: status
+status: .venv/.ready ## what every machine reported, as a table
+	@$(PYTHON) scripts/fleet status
+
+.PHONY: demo
+demo: build ## the whole life cycle on this computer, without an AWS account
+	@$(PYTHON) scripts/demo
+
+.PHONY: run
+run: build ## web and vision in the foreground on this computer; Ctrl-C ends both
+	@scripts/run
+
+.PHONY: test
+test: build ## all tests, lint included
+	@$(PYTHON) -m pytest
+
+.PHONY: lint
+lint: build ## the checks of style, types, shell scripts, units and package alone
+	@$(PYTHON) -m pytest -m lint
+
+.PHONY: lock
+lock: .venv/.ready ## choose the newest dependencies anew, pin them with their hashes
+	@scripts/lock
+
+.PHONY: clean
+clean: ## remove what was built (the virtual environment stays)
+	rm -rf build
+
+.PHONY: FORCE
+FORCE:
