@@ -57,7 +57,7 @@ $(PACKAGE): build/$(NAME) $(UPDATER) $(HELPERS) config.mk $(wildcard $(SIGNING_K
 
 .PHONY: deploy
 deploy: package ## 4: sign it and publish it in the bucket
-	@$(PYTHON) scripts/deploy $(PACKAGE)
+	@$(PYTHON) scripts/deploy $(if $(SEQUENCE),--sequence $(SEQUENCE)) $(PACKAGE)
 
 .PHONY: rollback
 rollback: .venv/.ready ## publish an earlier version again: make rollback [TO=1.0-57]
