@@ -53,7 +53,7 @@ $(UPDATER): $(wildcard scripts/autoupdate/*.py) scripts/autoupdate/requirements.
 package: $(PACKAGE) ## 3: the .deb, build/NAME-server.deb
 
 $(PACKAGE): build/$(NAME) $(UPDATER) $(HELPERS) config.mk $(wildcard $(SIGNING_KEY).pub) $(shell find packaging upstart -type f -not -name '*.pyc')
-	packaging/deb $(HELPERS)
+	packaging/deb build/$(NAME) $(UPDATER) $(HELPERS)
 
 .PHONY: deploy
 deploy: package ## 4: sign it and publish it in the bucket

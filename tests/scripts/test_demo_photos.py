@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from demo.photos import VIEW_SIZE, take_photos
 from PIL import Image
+
+from demo.photos import VIEW_SIZE, take_photos
 
 
 @pytest.mark.parametrize("count", [2, 3])

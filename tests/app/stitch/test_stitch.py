@@ -7,8 +7,9 @@ import zlib
 from pathlib import Path
 
 import pytest
-from demo.photos import VIEW_SIZE, take_photos
 from PIL import Image, ImageOps
+
+from demo.photos import VIEW_SIZE, take_photos
 
 STITCH = Path(__file__).parents[3] / "build" / "stitch"
 
@@ -136,10 +137,17 @@ def png_header(width: int, height: int) -> bytes:
     """Return a PNG that announces a size and holds almost nothing."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+        + chunk(b"IEND", b"")
+    )
 
 
 def jpeg_of_size(jpeg: bytes, width: int, height: int) -> bytes:
@@ -164,7 +172,9 @@ def test_upload_that_is_no_picture_is_named(tmp_path: Path, photos: list[Path], 
 
 
 def test_exif_garbage_is_ignored(tmp_path: Path, photos: list[Path]) -> None:
-    for number, block in enumerate((b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", os.urandom(500))):
+    for number, block in enumerate(
+        (b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", os.urandom(500))
+    ):
         jpeg = photos[0].read_bytes()
         segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
         odd = tmp_path / f"odd-{number}.jpg"

@@ -1,0 +1,150 @@
+"""Both kinds of store keep the same promises."""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from localcloud import LocalCloud
+from panorama import cloud_jobs, local_jobs
+from panorama.jobs import DONE, FAILED, MAX_ATTEMPTS, QUEUED, STITCHING, Job, JobStore, StoreError
+from panorama.jobs import open_store as open_jobs
+from panorama.pictures import Pictures, open_pictures
+from panorama.settings import Settings
+
+
+@pytest.fixture(params=["local", "cloud"])
+def settings(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    if request.param == "local":
+        return Settings(state_dir=tmp_path)
+    cloud: LocalCloud = request.getfixturevalue("cloud")
+    bucket: str = request.getfixturevalue("bucket")
+    for name, value in cloud.environ.items():
+        monkeypatch.setenv(name, value)
+    queue = cloud.client("sqs").create_queue(QueueName=bucket)["QueueUrl"]
+    return Settings(queue_url=queue, bucket_url=f"s3://{bucket}/photos")
+
+
+@pytest.fixture
+def jobs(settings: Settings) -> JobStore:
+    return open_jobs(settings)
+
+
+@pytest.fixture
+def pictures(settings: Settings) -> Pictures:
+    return open_pictures(settings)
+
+
+def test_job_is_taken_once_and_ends_as_told(jobs: JobStore) -> None:
+    job = Job(photos=3)
+    jobs.add(job)
+    assert jobs.get(job.id) == replace(job, state=QUEUED)
+    lease = jobs.take()
+    assert lease
+    assert lease.job.id == job.id
+    assert jobs.take() is None
+    jobs.heartbeat(lease, "matching")
+    now = jobs.get(job.id)
+    assert now
+    assert (now.state, now.stage) == (STITCHING, "matching")
+    jobs.finish(lease, replace(lease.job, state=DONE, width=1400, height=500))
+    ended = jobs.get(job.id)
+    assert ended
+    assert (ended.state, ended.stage, ended.width, ended.height) == (DONE, "", 1400, 500)
+    assert jobs.take() is None
+
+
+def test_unknown_job_is_none(jobs: JobStore) -> None:
+    jobs.check()
+    assert jobs.get("0" * 32) is None
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Make leases end at once: their length is a module's constant on purpose."""
+
+    def set_lease() -> None:
+        monkeypatch.setattr(local_jobs, "LEASE_SECONDS", 0)
+        monkeypatch.setattr(cloud_jobs, "LEASE_SECONDS", 0)
+
+    return set_lease
+
+
+def test_job_of_a_dead_worker_is_taken_again_but_not_for_ever(
+    jobs: JobStore, no_patience: Callable[[], None]
+) -> None:
+    no_patience()
+    job = Job(photos=2)
+    jobs.add(job)
+    for _ in range(MAX_ATTEMPTS):
+        lease = jobs.take()
+        assert lease
+        assert lease.job.id == job.id
+    assert jobs.take() is None
+    ended = jobs.get(job.id)
+    assert ended
+    assert ended.state == FAILED
+    assert "interrupted" in ended.error
+
+
+def test_pictures_come_back_as_they_were(pictures: Pictures, tmp_path: Path) -> None:
+    pictures.check()
+    pictures.put("a" * 32, "photo-1", io.BytesIO(b"pixels"))
+    with pictures.open("a" * 32, "photo-1") as file:
+        assert file.read() == b"pixels"
+    copy = tmp_path / "copy"
+    pictures.fetch("a" * 32, "photo-1", copy)
+    assert copy.read_bytes() == b"pixels"
+
+
+def test_missing_picture_is_a_store_error(pictures: Pictures) -> None:
+    with pytest.raises(StoreError, match="photo-9"):
+        pictures.open("b" * 32, "photo-9")
+
+
+def test_worker_that_lost_its_lease_changes_nothing(tmp_path: Path) -> None:
+    jobs = local_jobs.LocalJobs(tmp_path)
+    jobs.add(Job(photos=2))
+    lease = jobs.take()
+    assert lease
+    stale = replace(lease, token="somebody else's")  # noqa: S106
+    jobs.finish(stale, replace(lease.job, state=FAILED, error="late"))
+    now = jobs.get(lease.job.id)
+    assert now
+    assert now.state == STITCHING
+
+
+def test_old_jobs_are_forgotten_with_their_pictures(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    jobs, pictures = open_jobs(settings), open_pictures(settings)
+    old, new = Job(photos=2, created=1.0), Job(photos=2)
+    for job in (old, new):
+        pictures.put(job.id, "photo-1", io.BytesIO(b"pixels"))
+        jobs.add(job)
+    forgotten = jobs.forget_older(3600)
+    assert forgotten == [old.id]
+    for job_id in forgotten:
+        pictures.forget(job_id)
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == [new.id]
+
+
+def test_store_that_cannot_be_reached_says_so_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(StoreError, match=r"jobs\.sqlite: unable to open"):
+        local_jobs.LocalJobs(tmp_path / "missing").check()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    store = cloud_jobs.CloudJobs("https://sqs.us-east-1.amazonaws.com/1/jobs", "s3://b")
+    with pytest.raises(StoreError, match="cannot reach the queue"):
+        store.check()
+
+
+def test_bucket_url_that_is_none_is_refused() -> None:
+    with pytest.raises(StoreError, match="is not s3://BUCKET"):
+        cloud_jobs.CloudJobs("https://sqs.us-east-1.amazonaws.com/1/jobs", "https://bucket")

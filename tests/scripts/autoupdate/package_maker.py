@@ -1,0 +1,118 @@
+"""Tiny packages, and their signed publication: what a test's operator does."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from autoupdate.release import Release, sign
+
+NAME = "panorama"
+NAMESPACE = f"{NAME}-release"
+ARCHITECTURE = subprocess.run(
+    ["dpkg", "--print-architecture"], stdout=subprocess.PIPE, text=True, check=True
+).stdout.strip()
+
+_SERVICE = Path(__file__).with_name("tiny_service.py")
+_UPDATER = """#!/bin/sh
+# An updater that passes its check, or does not.
+case $1 in
+check) test -s "$ALLOWED_SIGNERS" && exit %(check)d ;;
+--version) echo %(version)s ;;
+esac
+"""
+
+
+@dataclass(frozen=True)
+class Key:
+    """An SSH key pair made for a test."""
+
+    private: Path
+
+    @classmethod
+    def make(cls, path: Path, kind: str = "ed25519") -> "Key":
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", path.name, "-f", str(path)], check=True
+        )
+        return cls(path)
+
+    def line(self, options: str = f'namespaces="{NAMESPACE}"') -> str:
+        """Return this key's line of allowed_signers."""
+        return f"{NAMESPACE} {options} {self.private.with_suffix('.pub').read_text()}"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A .deb."""
+
+    path: Path
+    version: str
+
+    @cached_property
+    def body(self) -> bytes:
+        return self.path.read_bytes()
+
+    def release(self, sequence: int, **other: object) -> Release:
+        fields: dict[str, object] = {
+            "package": f"{NAME}-server",
+            "version": self.version,
+            "architecture": ARCHITECTURE,
+            "sha256": hashlib.sha256(self.body).hexdigest(),
+            "size": len(self.body),
+            "sequence": sequence,
+            "published": "2026-11-23T08:10:00Z",
+            "commit": "8c1f9d0",
+        }
+        return Release(**{**fields, **other})  # type: ignore[arg-type]
+
+
+def build_package(
+    folder: Path,
+    version: str,
+    *,
+    allowed_signers: str,
+    fault: str = "",
+    name: str = f"{NAME}-server",
+    architecture: str = ARCHITECTURE,
+    depends: str = "",
+    postinst: str = "",
+    updater: str | None = None,
+    updater_check: int = 0,
+) -> Package:
+    """Build a .deb whose service is tiny_service.py with `fault`."""
+    tree = folder / f"tree-{version}"
+    for each in ("DEBIAN", "usr/bin", f"etc/{NAME}"):
+        (tree / each).mkdir(parents=True)
+    control = [f"Package: {name}", f"Version: {version}", f"Architecture: {architecture}",
+               "Maintainer: Nobody <nobody@example.org>", "Description: made for a test"]  # fmt: skip
+    if depends:
+        control.append(f"Depends: {depends}")
+    (tree / "DEBIAN/control").write_text("\n".join(control) + "\n")
+    if postinst:
+        _write_program(tree / "DEBIAN/postinst", f"#!/bin/sh\n{postinst}\n")
+    service = _SERVICE.read_text().replace("@VERSION@", version).replace("@FAULT@", fault)
+    _write_program(tree / "usr/bin" / NAME, service)
+    stub = _UPDATER % {"check": updater_check, "version": version}
+    _write_program(tree / f"usr/bin/{NAME}-autoupdate", stub if updater is None else updater)
+    (tree / f"etc/{NAME}/allowed_signers").write_text(allowed_signers)
+    path = folder / f"{version}.deb"
+    command = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), str(path)]
+    # The same package, byte for byte, whenever it is made.
+    environ = {**os.environ, "SOURCE_DATE_EPOCH": "1"}
+    subprocess.run(command, stdout=subprocess.DEVNULL, env=environ, check=True)
+    shutil.rmtree(tree)
+    return Package(path, version)
+
+
+def signed(release: Release, key: Key, namespace: str = NAMESPACE) -> dict[str, str]:
+    """Return the metadata of a publication."""
+    text = release.to_json()
+    return {"release": text, "signature": sign(text, key.private, namespace)}
+
+
+def _write_program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
