@@ -69,7 +69,7 @@ status: .venv/.ready ## what every machine reported, as a table
 
 .PHONY: demo
 demo: build ## the whole life cycle on this computer, without an AWS account
-	@$(PYTHON) scripts/demo
+	@cd scripts && ../$(PYTHON) -m demo
 
 .PHONY: run
 run: build ## web and vision in the foreground on this computer; Ctrl-C ends both

@@ -20,7 +20,7 @@ from autoupdate.release import (
     to_metadata,
     verify,
 )
-from awscli import NOT_FOUND, PRECONDITION_FAILED, AwsError, aws
+from aws import NOT_FOUND, PRECONDITION_FAILED, AwsError, aws
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -29,6 +29,10 @@ from panorama.settings import Settings
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 MAX_NAME = 80  # characters of an uploader's file name that a message repeats
 
+# Asking a queue costs money and time: however often health is asked for, the
+# stores are asked no more often.
+HEALTH_SECONDS = 5.0
+
 # Nothing on a page comes from elsewhere, and nothing elsewhere may frame it.
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; form-action 'self'",
@@ -52,6 +56,15 @@ class Studio:
         self.settings = settings
         self.jobs: JobStore = open_store(settings)
         self.pictures: Pictures = open_pictures(settings)
+        self._checked_at = -HEALTH_SECONDS
+
+    def check(self) -> None:
+        """Raise StoreError if the stores do not answer; a good answer counts for a while."""
+        if time.monotonic() - self._checked_at < HEALTH_SECONDS:
+            return
+        self.jobs.check()
+        self.pictures.check()
+        self._checked_at = time.monotonic()
 
 
 def create_app(settings: Settings) -> Flask:
@@ -116,8 +129,7 @@ def picture(job_id: str) -> Response:
 
 @pages.get("/healthz")
 def health() -> Any:
-    studio().jobs.check()
-    studio().pictures.check()
+    studio().check()
     return {"status": "ok", "version": VERSION}
 
 

@@ -34,8 +34,9 @@ RESULT = ROOT / "build" / "demo-panorama.jpg"
 # Nothing here takes so long; what does is stuck, and the demo says on what.
 PATIENCE_SECONDS = 120
 
-VERSION_2 = Edit("app/panorama/templates/base.html", "</footer>", " Now with horizons.</footer>")
-VERSION_3 = Edit("app/panorama/jobs.py", "XXX", "XXX")
+VERSION_2 = Edit("app/panorama/templates/base.html", "</footer>", ", with horizons</footer>")
+# A slip of the pen that no import notices: neither role can open its store.
+VERSION_3 = Edit("app/panorama/jobs.py", "if settings.queue_url:", "if settings.queue_uri:")
 
 
 def main() -> int:
@@ -66,7 +67,7 @@ class Demo:
         self._say = Transcript()
         self._name = os.environ["NAME"]
         self._key = folder / "signing-key"
-        self._environ: dict[str, str] = {}
+        self._cloud_environ: dict[str, str] = {}
         self._machines: list[Machine] = []
         self._client = Client([])
 
@@ -85,7 +86,7 @@ class Demo:
 
     def _open_cloud(self) -> None:
         cloud = self._cleanup.enter_context(LocalCloud(BUCKET))
-        self._environ = {**os.environ, **cloud.environ}
+        self._cloud_environ = cloud.environ
         keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f"]
         subprocess.run([*keygen, str(self._key)], check=True)
         self._s3 = cloud.client("s3")
@@ -113,15 +114,17 @@ class Demo:
         settings = {
             "BUCKET": BUCKET,
             "INTERVAL": str(INTERVAL_SECONDS),
-            "QUEUE_URL": self._environ["QUEUE_URL"],
+            "QUEUE_URL": self._cloud_environ["QUEUE_URL"],
             "BUCKET_URL": f"s3://{BUCKET}/photos",
         }
+        # As from an init: nothing of the operator's environment but the way to the cloud.
+        environ = {"PATH": os.environ["PATH"], **self._cloud_environ}
         updater = self._folder / version / "build" / f"{self._name}-autoupdate"
         for name, role in MACHINES:
             machine = Machine(self._folder / name, name, role, self._name)
             machine.provision(settings, trusted)
             self._cleanup.callback(machine.stop)
-            machine.start_updater(updater, self._environ)
+            machine.start_updater(updater, environ)
             self._machines.append(machine)
         self._say.step("6", "changed: download, verify, install with dpkg")
         self._wait_for_version(version)
@@ -138,24 +141,22 @@ class Demo:
         self._say.line(f"saved in {RESULT.relative_to(ROOT)}", timed=False)
 
     def _update_under_load(self, version: str) -> None:
-        tree = self._tree(version)
-        VERSION_2.apply(tree.path)
+        tree = self._tree(version, VERSION_2)
         self._client = Client([m.port for m in self._machines if m.role == "web"])
         self._cleanup.callback(self._client.stop)
         self._client.start()
         self._say.step("7", f"SIGUSR2: {version} is published while clients keep asking")
         tree.make("deploy")
-        self._say.line("built, packaged, published")
+        self._say.line("signed and published")
         job = self._upload(self._machines[0])
         self._wait_for_version(version)
         self._finish(job, "photos uploaded before the restarts")
 
     def _publish_broken(self, version: str, *, serving: str) -> None:
-        tree = self._tree(version)
-        VERSION_3.apply(tree.path)
-        self._say.step("", f"and {version}, which imports but cannot serve")
+        tree = self._tree(version, VERSION_3)
+        self._say.step("", f"{version} imports, but cannot serve")
         tree.make("deploy")
-        self._say.line("built, packaged, published")
+        self._say.line("signed and published")
         for machine in self._machines:
 
             def refused(machine: Machine = machine) -> bool:
@@ -184,14 +185,22 @@ class Demo:
 
     # Parts of acts
 
-    def _tree(self, version: str) -> Tree:
+    def _tree(self, version: str, edit: Edit | None = None) -> Tree:
+        """Copy this repository, change it by `edit`, and build the package of `version`."""
         variables = {
             "NAME": self._name,
             "VERSION": version,
             "BUCKET": BUCKET,
             "SIGNING_KEY": str(self._key),
         }
-        return Tree.copy(self._folder / version, variables, self._environ)
+        environ = {**os.environ, **self._cloud_environ}
+        tree = Tree.copy(self._folder / version, variables, environ)
+        if edit:
+            self._say.step("", f"a commit makes it {version}: {edit}")
+            edit.apply(tree.path)
+            tree.make("package")
+            self._say.line("built and packaged")
+        return tree
 
     def _wait(self, machine: Machine, condition: Callable[[], bool], what: str) -> None:
         processes.wait_for(condition, what, PATIENCE_SECONDS, machine.log)
@@ -225,7 +234,12 @@ class Demo:
         # Exit status 3 says that a machine is not on the current release: here that is the point.
         return subprocess.run(
             [sys.executable, ROOT / "scripts" / "fleet", "status"],
-            env={**self._environ, "BUCKET": BUCKET, "NAME": self._name},
+            env={
+                **os.environ,
+                **self._cloud_environ,
+                "BUCKET": BUCKET,
+                "SIGNING_KEY": str(self._key),
+            },
             stdout=subprocess.PIPE,
             text=True,
             check=False,

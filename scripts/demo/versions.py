@@ -19,6 +19,9 @@ class Edit:
     before: str
     after: str
 
+    def __str__(self) -> str:
+        return f"{self.before!r} becomes {self.after!r}"
+
     def apply(self, tree: Path) -> None:
         file = tree / self.path
         text = file.read_text()

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import botocore.session
 from one_machine import wait_for
 
 
@@ -29,3 +31,9 @@ def moto(folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+def s3_client(url: str) -> Any:
+    """Return botocore's own client, as the operator's tools use it."""
+    session = botocore.session.Session()
+    return session.create_client("s3", region_name="us-east-1", endpoint_url=url)

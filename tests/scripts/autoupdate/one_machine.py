@@ -11,6 +11,7 @@ Example::
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -70,12 +71,19 @@ class PatientClock:
 class OneMachine:
     """A root, the keys it trusts, its updater, and its roles."""
 
-    def __init__(self, folder: Path, **environ: str) -> None:
+    def __init__(self, folder: Path, like: "OneMachine | None" = None, **environ: str) -> None:
+        """Make an empty machine, or a copy of one that runs nothing."""
         self.root = folder / "root"
-        for each in ("var/lib", f"run/{NAME}", f"etc/{NAME}", "etc/default"):
-            (self.root / each).mkdir(parents=True)
-        self.key = Key.make(folder / "key")
         self.bucket = SimulatedBucket()
+        if like:
+            shutil.copytree(like.root, self.root, symlinks=True)
+            self.bucket.copy_objects_of(like.bucket)
+            self.key = like.key
+        else:
+            for each in ("var/lib", f"run/{NAME}", f"etc/{NAME}", "etc/default"):
+                (self.root / each).mkdir(parents=True)
+            self.key = Key.make(folder / "key")
+            (self.root / f"etc/{NAME}/allowed_signers").write_text(self.key.line())
         self.clock: Clock = PatientClock()
         self.port = free_port()
         self.environ = {
@@ -89,7 +97,6 @@ class OneMachine:
             "RUNTIME_DIR": str(self.root / f"run/{NAME}"),
             **environ,
         }
-        (self.root / f"etc/{NAME}/allowed_signers").write_text(self.key.line())
         self._folder = folder
         self._log = io.StringIO()
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -173,8 +180,10 @@ class OneMachine:
 
 
 @contextmanager
-def one_machine(folder: Path, **environ: str) -> Iterator[OneMachine]:
-    machine = OneMachine(folder, **environ)
+def one_machine(
+    folder: Path, like: OneMachine | None = None, **environ: str
+) -> Iterator[OneMachine]:
+    machine = OneMachine(folder, like, **environ)
     try:
         yield machine
     finally:

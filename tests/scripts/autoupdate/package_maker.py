@@ -86,8 +86,13 @@ def build_package(
     tree = folder / f"tree-{version}"
     for each in ("DEBIAN", "usr/bin", f"etc/{NAME}"):
         (tree / each).mkdir(parents=True)
-    control = [f"Package: {name}", f"Version: {version}", f"Architecture: {architecture}",
-               "Maintainer: Nobody <nobody@example.org>", "Description: made for a test"]  # fmt: skip
+    control = [
+        f"Package: {name}",
+        f"Version: {version}",
+        f"Architecture: {architecture}",
+        "Maintainer: Nobody <nobody@example.org>",
+        "Description: made for a test",
+    ]
     if depends:
         control.append(f"Depends: {depends}")
     (tree / "DEBIAN/control").write_text("\n".join(control) + "\n")

@@ -54,6 +54,9 @@ class SimulatedBucket:
     def put(self, key: str, body: bytes, metadata: Mapping[str, str]) -> None:
         self._objects[key] = _Object(body, metadata)
 
+    def copy_objects_of(self, other: "SimulatedBucket") -> None:
+        self._objects = dict(other._objects)
+
     def delete(self, key: str) -> None:
         del self._objects[key]
 

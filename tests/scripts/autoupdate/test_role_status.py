@@ -143,6 +143,6 @@ def test_health_answers_its_version() -> None:
     ],
 )
 def test_health_that_is_none_is_said(line: str, body: bytes, says: str) -> None:
-    with raw_server(answering(line, f"Content-Length: {len(body)}", body=body)) as server:
-        with pytest.raises(ValueError, match=says):
-            role_status.ask_health("127.0.0.1", int(server.url.rpartition(":")[2]))
+    script = answering(line, f"Content-Length: {len(body)}", body=body)
+    with raw_server(script) as server, pytest.raises(ValueError, match=says):
+        role_status.ask_health("127.0.0.1", int(server.url.rpartition(":")[2]))

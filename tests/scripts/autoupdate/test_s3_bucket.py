@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
 
-import botocore.session
 import pytest
-from moto_process import moto
+from moto_process import s3_client
 from raw_server import RawServer, Script, answering, raw_server
 
 from autoupdate.errors import BucketError
@@ -19,32 +18,17 @@ KEY = "stable/panorama-server.deb"
 OK = ("HTTP/1.1 200 OK", 'ETag: "1"')
 
 
-@pytest.fixture(scope="module")
-def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with moto(tmp_path_factory.mktemp("moto")) as url:
-        yield url
-
-
 @pytest.fixture(autouse=True)
-def _lone_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Credentials of nobody, and no connection left open."""
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+def _no_connection_left_open(aws: str) -> Iterator[None]:
     yield
     while opened:
         opened.pop().close()
 
 
 @pytest.fixture
-def stored(s3_url: str) -> Callable[..., None]:
+def stored(aws: str) -> Callable[..., None]:
     """Store an object as the operator's AWS CLI would."""
-    client = botocore.session.Session().create_client(
-        "s3", region_name="us-east-1", endpoint_url=s3_url
-    )
+    client = s3_client(aws)
     client.create_bucket(Bucket="a-bucket")
 
     def store(body: bytes, **metadata: str) -> None:
@@ -61,6 +45,10 @@ def at(url: str) -> S3Bucket:
     return opened[-1]
 
 
+def never(_chunk: bytes) -> None:
+    pytest.fail("passed on a byte")
+
+
 def fails(ask: Callable[[], object]) -> BucketError:
     with pytest.raises(BucketError) as caught:
         ask()
@@ -70,51 +58,51 @@ def fails(ask: Callable[[], object]) -> BucketError:
 # Against moto
 
 
-def test_head_tells_what_was_published(s3_url: str, stored: Callable[..., None]) -> None:
+def test_head_tells_what_was_published(aws: str, stored: Callable[..., None]) -> None:
     stored(b"body", release='{"a":1}', signature="c2ln")
-    offer = at(s3_url).head(KEY)
+    offer = at(aws).head(KEY)
     assert (offer.size, offer.release, offer.signature) == (4, '{"a":1}', "c2ln")
 
 
 def test_same_bytes_with_other_metadata_are_another_offer(
-    s3_url: str, stored: Callable[..., None]
+    aws: str, stored: Callable[..., None]
 ) -> None:
     stored(b"body", release="1", signature="c2ln")
-    first = at(s3_url).head(KEY)
+    first = at(aws).head(KEY)
     stored(b"body", release="2", signature="c2ln")
-    second = at(s3_url).head(KEY)
+    second = at(aws).head(KEY)
     assert first.etag == second.etag
     assert first != second
 
 
-def test_download_gives_the_body(s3_url: str, stored: Callable[..., None]) -> None:
+def test_download_gives_the_body(aws: str, stored: Callable[..., None]) -> None:
     body = os.urandom(300_000)
     stored(body)
-    bucket = at(s3_url)
+    bucket = at(aws)
     received: list[bytes] = []
     bucket.download(KEY, bucket.head(KEY).etag, len(body), received.append, 60)
     assert b"".join(received) == body
 
 
 def test_object_replaced_since_the_head_is_not_downloaded(
-    s3_url: str, stored: Callable[..., None]
+    aws: str, stored: Callable[..., None]
 ) -> None:
     stored(b"one")
-    bucket = at(s3_url)
+    bucket = at(aws)
     etag = bucket.head(KEY).etag
     stored(b"two")
-    error = fails(lambda: bucket.download(KEY, etag, 3, pytest.fail, 60))
+    error = fails(lambda: bucket.download(KEY, etag, 3, never, 60))
     assert "replaced during the download" in str(error)
 
 
-def test_report_is_stored(s3_url: str, stored: Callable[..., None]) -> None:
-    bucket = at(s3_url)
+def test_report_is_stored(aws: str, stored: Callable[..., None]) -> None:
+    bucket = at(aws)
     bucket.put_report("fleet/web-1.json", b"{}")
     assert bucket.head("fleet/web-1.json").size == 2
 
 
-def test_missing_object_is_said(s3_url: str, stored: Callable[..., None]) -> None:
-    assert "404" in str(fails(lambda: at(s3_url).head("stable/nothing.deb")))
+def test_missing_object_is_said(aws: str, stored: Callable[..., None]) -> None:
+    assert "404" in str(fails(lambda: at(aws).head("stable/nothing.deb")))
 
 
 # Connections
@@ -167,7 +155,7 @@ def test_answer_that_trickles_for_ever_is_cut() -> None:
             time.sleep(0.01)
 
     with raw_server(trickle) as server:
-        error = fails(lambda: at(server.url).download(KEY, "1", 3, pytest.fail, 0.3))
+        error = fails(lambda: at(server.url).download(KEY, "1", 3, never, 0.3))
     assert "not done within 0.3 s" in str(error)
 
 

@@ -1,7 +1,5 @@
 """The updater's life: it installs, restarts, undoes, holds; real dpkg, real processes."""
 
-import os
-
 from one_machine import OneMachine
 
 from autoupdate.errors import HeldError, RefusedError, StateError, UndoneError
@@ -248,6 +246,7 @@ def test_nothing_but_the_last_good_package_is_kept(serving: OneMachine) -> None:
     serving.publish(serving.package("1.0-2"), sequence=2)
     serving.look()
     assert not (serving.settings.state_dir / "proof").exists()
-    assert sorted(os.listdir(serving.settings.state_dir / "packages")) == [
-        f"{serving.state.last_good.sha256}.deb"  # type: ignore[union-attr]
+    good = serving.state.last_good
+    assert good and list((serving.settings.state_dir / "packages").iterdir()) == [
+        serving.folder.package(good)
     ]

@@ -60,7 +60,7 @@ def test_program_that_closes_its_output_is_waited_for() -> None:
 
 
 def test_missing_program_is_said(tmp_path: Path) -> None:
-    with pytest.raises(MachineError, match="cannot run .*/none: No such file or directory"):
+    with pytest.raises(MachineError, match=r"cannot run .*/none: No such file or directory"):
         run([tmp_path / "none"], seconds=30)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from one_machine import OneMachine
 
-from autoupdate.errors import PostponedError, UndoneError
+from autoupdate.errors import UndoneError
 from autoupdate.installer import MAX_ATTEMPTS
 from autoupdate.state import Step
 

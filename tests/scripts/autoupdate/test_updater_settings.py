@@ -48,7 +48,7 @@ def test_nothing_in_the_file_is_expanded(tmp_path: Path) -> None:
 
 
 def test_missing_bucket_says_where_to_set_it(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="BUCKET is not set; set it in .*/defaults"):
+    with pytest.raises(SettingsError, match=r"BUCKET is not set; set it in .*/defaults"):
         settings.load(write(tmp_path, ""))
 
 

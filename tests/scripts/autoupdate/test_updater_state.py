@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_damaged_state_is_neither_used_nor_thrown_away(
 ) -> None:
     file = tmp_path / "state/state.json"
     file.write_text(text)
-    with pytest.raises(StateError, match="cannot understand .*state.json"):
+    with pytest.raises(StateError, match=r"cannot understand .*state.json"):
         folder.load()
     assert file.read_text() == text
 
@@ -124,7 +125,10 @@ def test_lock_of_a_killed_updater_is_free(folder: StateFolder, tmp_path: Path) -
 
 
 def test_package_with_other_bytes_is_not_kept(folder: StateFolder) -> None:
-    assert not folder.add_package(release(), lambda write: write(b"evil") and None)
+    def give_others(write: Callable[[bytes], object]) -> None:
+        write(b"evil")
+
+    assert not folder.add_package(release(), give_others)
     assert not folder.holds(release())
     assert not list(folder.package(release()).parent.iterdir())
 

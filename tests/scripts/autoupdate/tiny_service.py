@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2, signal.SIGTERM])
 
@@ -29,8 +30,7 @@ def main() -> int:
 
 def check() -> int:
     # What it unpacks goes where it is told, and nowhere else.
-    with open(os.path.join(os.environ["CACHE_DIR"], "unpacked"), "w") as file:
-        file.write(VERSION)
+    Path(os.environ["CACHE_DIR"], "unpacked").write_text(VERSION)
     if FAULT == "check hangs":
         subprocess.Popen(["sleep", "1000"])
         time.sleep(1000)
@@ -68,7 +68,7 @@ def serve(role: str) -> int:
 
 def restart(role: str) -> None:
     publish(role, "restarting")
-    proof = subprocess.run([sys.argv[0], "prove"], stdout=subprocess.PIPE, text=True)
+    proof = subprocess.run([sys.argv[0], "prove"], stdout=subprocess.PIPE, text=True, check=False)
     if proof.returncode == 0:
         os.execv(sys.argv[0], sys.argv)
     publish(role, "failed", proof.stdout.strip())
@@ -87,12 +87,12 @@ def answer(listener: socket.socket) -> None:
 
 
 def publish(role: str, state: str, error: str = "") -> None:
-    path = os.path.join(os.environ["RUNTIME_DIR"], f"{role}.json")
+    path = Path(os.environ["RUNTIME_DIR"], f"{role}.json")
     document = {"role": role, "pid": os.getpid(), "version": VERSION, "state": state}
     since = f"{time.time():.6f}Z"
-    with open(f"{path}.new", "w") as file:
-        json.dump({**document, "since": since, "error": error}, file)
-    os.rename(f"{path}.new", path)
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps({**document, "since": since, "error": error}))
+    new.rename(path)
 
 
 sys.exit(main())

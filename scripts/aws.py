@@ -32,8 +32,12 @@ def aws(*arguments: str | Path) -> dict[str, Any]:
         AwsError: it failed.
     """
     result = subprocess.run(
-        [Path(sys.executable).with_name("aws"), *arguments, "--output", "json", "--no-cli-pager"],
-        env={**os.environ, "AWS_DEFAULT_REGION": os.environ.get("REGION") or "us-east-1"},
+        [Path(sys.executable).with_name("aws"), *arguments, "--output", "json"],
+        env={
+            **os.environ,
+            "AWS_DEFAULT_REGION": os.environ.get("REGION") or "us-east-1",
+            "AWS_PAGER": "",  # version 2 would page what no person reads
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -1,0 +1,45 @@
+"""`check`: proves that this build can do its work on this machine; changes nothing.
+
+The updater that runs asks it of the next one before it installs it.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from autoupdate.programs import SYSTEM_PATH
+from autoupdate.s3 import load_certificates
+from autoupdate.settings import Settings
+from autoupdate.signature import SignatureError, count_keys
+
+TOOLS = ("dpkg", "dpkg-deb", "dpkg-query", "ssh-keygen")
+
+
+def problems(settings: Settings) -> Iterator[str]:
+    """Yield one line for each thing that is missing. Its import alone proves the bundle."""
+    for tool in TOOLS:
+        if not shutil.which(tool, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"):
+            yield f"cannot find {tool}; install it"
+    yield from _signers_problems(settings.allowed_signers)
+    try:
+        load_certificates(settings.ca_bundle)
+    except OSError as error:
+        yield f"cannot load certificates to trust for S3: {error}; see AWS_CA_BUNDLE"
+    folders = (settings.state_dir, *settings.state_dir.parents)
+    nearest = next(each for each in folders if each.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        yield f"cannot write {nearest}; set AUTOUPDATE_STATE_DIR or run as root"
+
+
+def _signers_problems(path: Path) -> Iterator[str]:
+    try:
+        keys = count_keys(path)
+    except SignatureError as error:
+        yield str(error)
+        return
+    if not keys:
+        yield f"{path} lists no key: no release could ever be accepted"
+    if stat.S_IMODE(path.stat().st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
+        yield f"{path} may be written by others than its owner; chmod 644 it"

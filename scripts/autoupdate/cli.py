@@ -1,0 +1,143 @@
+"""The command line: one table of subcommands, one place where errors end."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from autoupdate import check, settings, status
+from autoupdate.build_info import NAME, PROGRAM, VERSION
+from autoupdate.clock import SystemClock
+from autoupdate.errors import (
+    AutoupdateError,
+    BucketError,
+    HeldError,
+    MachineError,
+    PostponedError,
+    RefusedError,
+    SettingsError,
+    StateError,
+    StoppedError,
+    UndoneError,
+)
+from autoupdate.log import Log
+from autoupdate.machine import Machine
+from autoupdate.s3 import S3Bucket
+from autoupdate.settings import Settings
+from autoupdate.state_folder import StateFolder
+from autoupdate.updater import Updater
+
+USAGE = 2
+
+# Cause by exit status; the first kind that fits.
+EXIT_STATUSES: tuple[tuple[type[AutoupdateError], int, str], ...] = (
+    (SettingsError, 3, "a setting is missing or wrong"),
+    (StateError, 4, "the state folder cannot be used, or another updater works there"),
+    (BucketError, 5, "the bucket was not reached, or refused to answer"),
+    (RefusedError, 6, "the release was refused; nothing was installed"),
+    (UndoneError, 7, "the release was installed, did not work, and was taken back"),
+    (MachineError, 8, "a package could not be installed or put back"),
+    (PostponedError, 9, "the release cannot be installed now; try again"),
+    (HeldError, 10, "an operator's HOLD file stops updates"),
+    (StoppedError, 11, "told to stop before it was done"),
+)
+
+
+def _run(settings: Settings, log: Log, *, once: bool) -> int:
+    os.umask(0o022)
+    clock = SystemClock()
+    folder = StateFolder(settings.state_dir)
+    with folder.locked():
+        folder.load()
+        bucket = S3Bucket(
+            settings.bucket, settings.region, settings.endpoint_url, settings.ca_bundle
+        )
+        updater = Updater(settings, bucket, Machine(settings, clock, log), folder, clock, log)
+        if once:
+            problem = updater.look()
+            return _exit_status(problem) if problem else 0
+        log.say(f"{VERSION} follows s3://{settings.bucket}/{settings.release_key} every "
+                f"{settings.interval_seconds:g} s")  # fmt: skip
+        updater.run()
+        log.say("stopped")
+    return 0
+
+
+def _daemon(settings: Settings, log: Log) -> int:
+    return _run(settings, log, once=False)
+
+
+def _once(settings: Settings, log: Log) -> int:
+    return _run(settings, log, once=True)
+
+
+def _status(settings: Settings, log: Log) -> int:
+    folder = StateFolder(settings.state_dir)
+    folder.load()
+    machine = Machine(settings, SystemClock(), log)
+    sys.stdout.write(status.table(settings, folder.state, machine))
+    return 0
+
+
+def _check(settings: Settings, log: Log) -> int:
+    found = list(check.problems(settings))
+    for problem in found:
+        log.say(f"check: {problem}")
+    if not found:
+        print(f"{PROGRAM} {VERSION}: ready")
+    return 1 if found else 0
+
+
+COMMANDS: dict[str, tuple[Callable[[Settings, Log], int], str]] = {
+    "": (_daemon, "keep this machine on the release in the bucket, until SIGTERM"),
+    "--once": (_once, "look once, update if need be, and exit"),
+    "status": (_status, "say where this machine stands; asks no network"),
+    "check": (_check, "prove that this build works here; changes nothing"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        print(VERSION)
+        return 0
+    if words in (["--help"], ["-h"]):
+        print(_help(), end="")
+        return 0
+    log = Log(PROGRAM)
+    command = " ".join(words)
+    if command not in COMMANDS:
+        log.say(f"cannot understand {command!r}; see {PROGRAM} --help")
+        return USAGE
+    try:
+        return COMMANDS[command][0](settings.load(os.environ), log)
+    except AutoupdateError as error:
+        log.say(str(error))
+        return _exit_status(error)
+
+
+def _exit_status(error: AutoupdateError) -> int:
+    return next(status for kind, status, _ in EXIT_STATUSES if isinstance(error, kind))
+
+
+def _help() -> str:
+    commands = [(f"{PROGRAM} {name}".strip(), text) for name, (_, text) in COMMANDS.items()]
+    words = {"root": "", "name": NAME, "hostname": "the host's name"}
+    variables = [
+        (each.variable, each.doc + (f" [{each.default.format(**words)}]" if each.default else ""))
+        for _, each in settings.declared()
+    ]
+    statuses = [(str(number), text) for _, number, text in EXIT_STATUSES]
+    others = [("0", "done"), ("1", "check found something missing"), (str(USAGE), "wrong usage")]
+    parts = (
+        ("Usage", commands),
+        (f"Settings, from the environment or /etc/default/{NAME} [default]", variables),
+        ("Exit statuses", others + statuses),
+        ("Signals", [("SIGTERM", "stop, once the machine is in order"),
+                     ("SIGUSR2", "begin afresh: read the settings anew, look at once")]),
+    )  # fmt: skip
+    text = f"{PROGRAM}: keeps this machine on the signed release in an S3 bucket.\n"
+    for title, rows in parts:
+        width = max(len(left) for left, _ in rows)
+        text += f"\n{title}\n" + "".join(f"  {left:{width}}  {right}\n" for left, right in rows)
+    return text

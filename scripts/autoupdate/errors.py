@@ -1,0 +1,74 @@
+"""What can go wrong, as few families: each message is one line, cause last.
+
+Every family has its exit status (see ``cli.py``) and its consequence:
+
+==============  ======================================================
+SettingsError   the program does not start
+StateError      nothing is changed; tried again
+BucketError     nothing is changed; tried again
+PostponedError  nothing is changed; the same release is tried again
+RefusedError    nothing is changed; not tried again
+MachineError    a step of the installation failed; it is undone
+UndoneError     the release was installed and taken back; not tried again
+==============  ======================================================
+
+`release.ReleaseError` stands beside them, for the operator's tools too.
+"""
+
+
+class AutoupdateError(Exception):
+    """Base of all; the message is one line for the log."""
+
+
+class SettingsError(AutoupdateError):
+    """A setting is missing or out of its bounds."""
+
+
+class StateError(AutoupdateError):
+    """The state folder cannot be read, written or locked."""
+
+
+class BucketError(AutoupdateError):
+    """The bucket did not give what was asked.
+
+    Attributes:
+        reached: some server answered; a report may get through.
+        overloaded: it asked for patience (throttling, 5xx).
+    """
+
+    def __init__(self, text: str, *, reached: bool = True, overloaded: bool = False) -> None:
+        super().__init__(text)
+        self.reached = reached
+        self.overloaded = overloaded
+
+
+class PostponedError(AutoupdateError):
+    """This release cannot be installed now, for a reason that passes."""
+
+
+class HeldError(AutoupdateError):
+    """An operator stopped updates on this machine."""
+
+
+class RefusedError(AutoupdateError):
+    """This release will not be installed."""
+
+
+class MachineError(AutoupdateError):
+    """dpkg, a role or its init failed."""
+
+
+class UndoneError(AutoupdateError):
+    """The release was installed, did not work, and was taken back.
+
+    Attributes:
+        serving: the last good package is in place and its roles are ready.
+    """
+
+    def __init__(self, text: str, *, serving: bool) -> None:
+        super().__init__(text)
+        self.serving = serving
+
+
+class StoppedError(AutoupdateError):
+    """A signal told the updater to stop, at a point where it may."""

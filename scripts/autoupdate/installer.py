@@ -1,0 +1,215 @@
+"""One release's way onto the machine, and back: each step is journalled before it begins.
+
+FETCHING → PROVING → INSTALLING → RESTARTING → kept as the last good one;
+from INSTALLING on a failure leads to RESTORING. Every step may be done again
+from its beginning, which is what happens after a kill or a power cut.
+"""
+
+from collections.abc import Callable
+from typing import NoReturn
+
+from autoupdate.bucket import Bucket, Offer
+from autoupdate.clock import Clock
+from autoupdate.errors import (
+    BucketError,
+    MachineError,
+    PostponedError,
+    RefusedError,
+    StoppedError,
+    UndoneError,
+)
+from autoupdate.log import Log, one_line
+from autoupdate.machine import Machine
+from autoupdate.release import Release
+from autoupdate.settings import Settings
+from autoupdate.state import Journal, Refusal, Step
+from autoupdate.state_folder import StateFolder
+from autoupdate.trust import describe
+
+# An installation that was cut short is finished. If finishing it is cut short
+# as often as this, it is the release that does it.
+MAX_ATTEMPTS = 3
+
+
+class Installer:
+    """Moves the machine from the last good release to another."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bucket: Bucket,
+        machine: Machine,
+        folder: StateFolder,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._settings = settings
+        self._bucket = bucket
+        self._machine = machine
+        self._folder = folder
+        self._clock = clock
+        self._log = log
+
+    def is_installed(self, release: Release) -> bool:
+        return self._machine.installed_version() == release.version
+
+    def is_last_good(self, release: Release) -> bool:
+        """Tell whether `release` carries the very package that is kept to go back to."""
+        good = self._folder.state.last_good
+        return good is not None and good.sha256 == release.sha256 and self._folder.holds(good)
+
+    def finish_interrupted(self) -> bool:
+        """Finish or undo what the journal says was under way; tell whether anything was.
+
+        Raises:
+            UndoneError: the release was taken back.
+            PostponedError, MachineError, StateError: it is still under way.
+        """
+        journal = self._folder.state.journal
+        if journal is None:
+            return False
+        if journal.step in {Step.FETCHING, Step.PROVING}:
+            self._folder.change(journal=None)
+            return False
+        if journal.step is Step.RESTORING:
+            self._restore(journal.release, journal.reason)
+        elif journal.attempts >= MAX_ATTEMPTS:
+            self._undo(journal.release, f"its installation was cut short {journal.attempts} times")
+        elif not self._folder.holds(journal.release):
+            self._undo(journal.release, "its installation was cut short and its package is gone")
+        else:
+            self._log.say(f"{describe(journal.release)}: goes on with {journal.step.value}")
+            self.apply(journal.release)
+        return True
+
+    def fetch(self, release: Release, offer: Offer) -> None:
+        """Have the package on this machine, whole.
+
+        Raises:
+            RefusedError: the object is not what was signed.
+            PostponedError: the download was cut short, or there is no room.
+        """
+        self._stop_if_told()
+        if self._folder.holds(release):
+            return
+        self._begin(Step.FETCHING, release)
+        self._log.say(f"{describe(release)}: downloads {release.size / 1e6:.1f} MB")
+
+        def download(write: Callable[[bytes], object]) -> None:
+            def take(chunk: bytes) -> None:
+                self._stop_if_told()
+                write(chunk)
+
+            self._bucket.download(
+                self._settings.release_key,
+                offer.etag,
+                release.size,
+                take,
+                self._settings.download_seconds,
+            )
+
+        try:
+            whole = self._folder.add_package(release, download)
+        except BucketError as error:
+            raise PostponedError(f"{describe(release)} waits: {error}") from error
+        if not whole:
+            raise RefusedError(f"refused {describe(release)}: its sha256 is not the signed one")
+
+    def prove(self, release: Release) -> None:
+        """Let the new build check itself, unpacked aside.
+
+        Raises:
+            RefusedError: it does not pass; never tried again.
+        """
+        self._stop_if_told()
+        self._begin(Step.PROVING, release)
+        try:
+            self._machine.prove(release, self._folder.package(release), self._folder.proof)
+        except MachineError as error:
+            reason = f"refused {describe(release)} before installing it: {error}"
+            self._refuse(release, reason)
+            raise RefusedError(reason) from error
+
+    def apply(self, release: Release) -> None:
+        """Install, restart the roles, and wait until they are ready; else undo.
+
+        Raises:
+            PostponedError: dpkg is busy or a dependency missing; nothing has begun.
+            UndoneError: it was taken back.
+        """
+        self._stop_if_told()
+        began = self._clock.monotonic()
+        package = self._folder.package(release)
+        self._machine.install_dependencies(package)
+        try:
+            with self._machine.packages_locked():
+                self._begin(Step.INSTALLING, release)
+                self._machine.install(package)
+            self._begin(Step.RESTARTING, release)
+            roles = self._machine.restart_roles(release.version)
+        except MachineError as error:
+            self._undo(release, str(error))
+        self.keep(release)
+        took = self._clock.monotonic() - began
+        ready = f"{', '.join(roles)} ready" if roles else "no role runs here"
+        self._log.say(f"{describe(release)}: installed, {ready}, in {took:.1f} s")
+
+    def keep(self, release: Release) -> None:
+        """Make `release` the one to go back to."""
+        self._folder.change(last_good=release, journal=None)
+        self._folder.remove_packages_except(release)
+
+    def _undo(self, release: Release, reason: str) -> NoReturn:
+        self._log.say(f"{describe(release)} failed: {reason}")
+        self._begin(Step.RESTORING, release, reason)
+        self._restore(release, reason)
+
+    def _restore(self, release: Release, reason: str) -> NoReturn:
+        """Put the last good package back. Needs no network.
+
+        Raises:
+            UndoneError: done, or there is none.
+            PostponedError, MachineError: not done yet; tried again.
+        """
+        good = self._folder.state.last_good
+        if good is None or not self._folder.holds(good):
+            text = (
+                f"{describe(release)} failed: {reason}; there is no earlier package to go back to"
+            )
+            self._refuse(release, text)
+            raise UndoneError(text, serving=False)
+        with self._machine.packages_locked():
+            self._machine.install(self._folder.package(good))
+        trouble = self._bring_back(good)
+        text = f"undid {describe(release)}: {reason}" + (f"; but {trouble}" if trouble else "")
+        self._refuse(release, text)
+        raise UndoneError(text, serving=not trouble)
+
+    def _bring_back(self, good: Release) -> str:
+        """Restart the roles into `good`; return what is wrong afterwards, or ""."""
+        try:
+            ready = self._machine.restart_roles(good.version)
+        except MachineError as error:
+            return f"{good.version} is back, and {error}"
+        # A clean stop takes the status file away.
+        left = [name for name, status in self._machine.role_statuses().items() if status]
+        dead = [name for name in left if name not in ready]
+        return f"role {dead[0]} has ended, and nobody starts it" if dead else ""
+
+    def _refuse(self, release: Release, reason: str) -> None:
+        state = self._folder.state
+        refusal = Refusal(release, one_line(reason), self._clock.utc())
+        self._folder.change(refused=state.refused_with(refusal), journal=None)
+        self._folder.remove_packages_except(state.last_good)
+
+    def _begin(self, step: Step, release: Release, reason: str = "") -> None:
+        """Write down that `step` begins."""
+        previous = self._folder.state.journal
+        attempts = previous.attempts if previous and previous.release == release else 0
+        if step is Step.INSTALLING:
+            attempts += 1
+        self._folder.change(journal=Journal(step, release, attempts, one_line(reason)))
+
+    def _stop_if_told(self) -> None:
+        if self._clock.stop_wanted:
+            raise StoppedError("told to stop")

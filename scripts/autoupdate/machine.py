@@ -1,0 +1,134 @@
+"""The machine as the updater sees it: what is installed, and how that changes.
+
+Everything outside that is neither bucket, clock nor the updater's own state is
+reached through here; a test that wants other worlds replaces this class.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from autoupdate import dependencies, init, proof
+from autoupdate import settings as settings_module
+from autoupdate.build_info import IS_BUNDLE, VERSION
+from autoupdate.clock import Clock
+from autoupdate.dpkg import Dpkg
+from autoupdate.errors import MachineError, SettingsError
+from autoupdate.log import Log
+from autoupdate.programs import run
+from autoupdate.release import Release
+from autoupdate.role_status import RoleStatus
+from autoupdate.roles import Roles
+from autoupdate.settings import Settings
+
+_VERSION_SECONDS = 30
+
+
+class Machine:
+    """This machine, or one below ROOT."""
+
+    def __init__(self, settings: Settings, clock: Clock, log: Log) -> None:
+        self._settings = settings
+        self._log = log
+        self._dpkg = Dpkg(
+            settings.root,
+            clock,
+            log,
+            lock_seconds=settings.lock_seconds,
+            install_seconds=settings.install_seconds,
+        )
+        self._roles = Roles(
+            settings.roles,
+            settings.runtime_dir,
+            init.detect(settings.root, settings.name),
+            clock,
+            log,
+            ready_seconds=settings.ready_seconds,
+            web_address=self._web_address,
+        )
+
+    def architecture(self) -> str:
+        return self._dpkg.architecture()
+
+    def installed_version(self) -> str | None:
+        return self._dpkg.installed_version(self._settings.package)
+
+    def prove(self, release: Release, deb: Path, folder: Path) -> None:
+        """Raise MachineError unless `deb` is what was signed and passes its own checks."""
+        proof.prove(self._settings, self._dpkg, deb, release, folder)
+
+    def install_dependencies(self, deb: Path) -> None:
+        """Let apt-get install what `deb` needs and is not there; raises PostponedError."""
+        if not self._dpkg.is_the_system:
+            return
+        missing = dependencies.unmet(self._dpkg.fields(deb).depends, self._dpkg)
+        if missing:
+            dependencies.install(
+                missing,
+                self._log,
+                lock_seconds=self._settings.lock_seconds,
+                install_seconds=self._settings.install_seconds,
+            )
+
+    def packages_locked(self) -> AbstractContextManager[None]:
+        """Keep other package managers out; raises PostponedError when one stays too long."""
+        return self._dpkg.locked()
+
+    def install(self, deb: Path) -> None:
+        """Install `deb` over what is there; raises MachineError."""
+        self._dpkg.install(deb)
+
+    def restart_roles(self, version: str) -> list[str]:
+        """Make every role serve `version`; return those that run here; raises MachineError."""
+        return self._roles.restart(version)
+
+    def role_statuses(self) -> Mapping[str, RoleStatus | None]:
+        return self._roles.statuses()
+
+    def become_installed_updater(self) -> None:
+        """Re-execute this process as the installed updater, if that is another version.
+
+        It has passed its check before it was installed; now the installed file
+        itself is checked once more, which also unpacks and compiles it where
+        it will run. Returns if it stays what it is.
+
+        Raises:
+            MachineError: the installed one is not fit to run.
+        """
+        installed = self._settings.updater
+        if not IS_BUNDLE or not installed.exists():
+            return
+        version = run([installed, "--version"], seconds=_VERSION_SECONDS)
+        if version.succeeded and version.output.strip() == VERSION:
+            return
+        checked = run([installed, "check"], seconds=self._settings.check_seconds)
+        if not checked.succeeded:
+            raise MachineError(f"stays {VERSION}: {installed} check failed: {checked.cause}")
+        self._log.say(f"becomes version {version.output.strip()}")
+        self._execute([str(installed), *sys.argv[1:]])
+
+    def begin_afresh(self) -> None:
+        """Re-execute this process: settings are read anew."""
+        installed = str(self._settings.updater)
+        if IS_BUNDLE and Path(installed).exists():
+            self._execute([installed, *sys.argv[1:]])
+        self._execute([sys.executable, *sys.orig_argv[1:]])
+
+    def _execute(self, command: list[str]) -> None:
+        sys.stderr.flush()
+        try:
+            os.execv(command[0], command)
+        except OSError as error:
+            raise MachineError(
+                f"stays {VERSION}: cannot run {command[0]}: {error.strerror}"
+            ) from error
+
+    def _web_address(self) -> tuple[str, int]:
+        """Return where web listens now: an operator may have changed it since we started."""
+        try:
+            now = settings_module.load(self._settings.environ, self._settings.name)
+        except SettingsError:
+            now = self._settings
+        return now.host, now.port

@@ -1,0 +1,216 @@
+"""The life of the updater: it looks at the bucket, and acts on what it finds."""
+
+import random
+
+from autoupdate import memory
+from autoupdate.bucket import Bucket, Offer, pause
+from autoupdate.clock import Clock
+from autoupdate.errors import (
+    AutoupdateError,
+    BucketError,
+    HeldError,
+    MachineError,
+    RefusedError,
+    StateError,
+    StoppedError,
+    UndoneError,
+)
+from autoupdate.installer import Installer
+from autoupdate.log import Log, one_line
+from autoupdate.machine import Machine
+from autoupdate.release import Release
+from autoupdate.report import Reporter, Standing
+from autoupdate.settings import Settings
+from autoupdate.state_folder import StateFolder
+from autoupdate.trust import check_meant_for, check_sequence, describe, examine
+
+# Machines that were started together do not poll together for long.
+JITTER = 0.05
+
+# A server that asks for patience gets it, up to so many intervals.
+MAX_PATIENCE_INTERVALS = 30
+
+MAX_HOLD_REASON = 200
+
+
+class Updater:
+    """Keeps one machine on the release in the bucket."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bucket: Bucket,
+        machine: Machine,
+        folder: StateFolder,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._settings = settings
+        self._bucket = bucket
+        self._machine = machine
+        self._folder = folder
+        self._clock = clock
+        self._log = log
+        self._installer = Installer(settings, bucket, machine, folder, clock, log)
+        self._reporter = Reporter(settings, bucket, clock, log, machine.role_statuses)
+        self._offered: Release | None = None
+        self._seen: object = None
+        self._problem: AutoupdateError | None = None
+        self._failures = 0
+
+    def run(self) -> None:
+        """Look every interval, until told to stop."""
+        memory.give_back()
+        while True:
+            good_before = self._folder.state.last_good
+            problem = self.look()
+            if self._clock.stop_wanted:
+                return
+            if self._clock.restart_wanted or self._folder.state.last_good != good_before:
+                self._become_what_is_installed()
+                memory.give_back()
+            self._clock.rest(self._pause_after(problem))
+
+    def look(self) -> AutoupdateError | None:
+        """Look once and do all that follows; return what keeps this machine from being current.
+
+        Whatever could not be done is tried again at the next look, unless the
+        release itself was at fault.
+        """
+        try:
+            self._installer.finish_interrupted()
+            offer = self._bucket.head(self._settings.release_key)
+            self._log.change("bucket", "", over="the bucket answers again")
+            seen = (offer, self._hold_reason(), self._signers_changed_at())
+            if seen != self._seen:
+                self._problem = self._act_on(offer)
+                self._seen = seen
+            problem = self._problem
+        except StoppedError as error:
+            return error
+        except AutoupdateError as error:
+            problem = error
+        self._conclude(problem)
+        return problem
+
+    def _act_on(self, offer: Offer) -> AutoupdateError | None:
+        """Bring the machine to the release that `offer` is; return why it is not to be."""
+        try:
+            release = self._trust(offer)
+            self._respect_hold(release)
+            self._folder.change(accepted=release)
+            if self._installer.is_last_good(release) and self._installer.is_installed(release):
+                self._installer.keep(release)
+                return None
+            self._tell("updating")
+            self._installer.fetch(release, offer)
+            if self._folder.state.last_good is None and self._installer.is_installed(release):
+                # Installed by user-data or by hand: kept to go back to.
+                self._installer.keep(release)
+                return None
+            self._installer.prove(release)
+            self._installer.apply(release)
+        except (RefusedError, UndoneError, HeldError) as error:
+            return error
+        return None
+
+    def _trust(self, offer: Offer) -> Release:
+        settings, state = self._settings, self._folder.state
+        release, signer = examine(offer, settings.allowed_signers, settings.namespace)
+        check_meant_for(
+            release,
+            settings.package,
+            self._machine.architecture(),
+            int(settings.max_package_mb * 2**20),
+        )
+        check_sequence(release, state)
+        if release != self._offered:
+            self._log.say(f"{describe(release)} is signed by {signer}")
+        self._offered = release
+        return release
+
+    def _respect_hold(self, release: Release) -> None:
+        reason = self._hold_reason()
+        if reason is not None:
+            why = f" ({reason})" if reason else ""
+            raise HeldError(f"held by {self._settings.hold_file}{why}: {describe(release)} waits")
+
+    def _hold_reason(self) -> str | None:
+        """Return the first line of the HOLD file, or None if there is none."""
+        try:
+            with self._settings.hold_file.open(encoding="utf-8", errors="replace") as file:
+                return one_line(file.readline(MAX_HOLD_REASON))
+        except FileNotFoundError:
+            return None
+        except OSError:
+            # It is there, and says so without words.
+            return ""
+
+    def _signers_changed_at(self) -> int:
+        """Return when allowed_signers was last changed, in ns: a key may have come or gone."""
+        try:
+            return self._settings.allowed_signers.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def _conclude(self, problem: AutoupdateError | None) -> None:
+        """Say where this machine stands, to whom it is news: log, state and report."""
+        text = one_line(str(problem)) if problem else ""
+        subject = "bucket" if isinstance(problem, BucketError) else "release"
+        self._log.change(subject, text)
+        if text != self._folder.state.condition:
+            try:
+                self._folder.change(condition=text, condition_since=self._clock.utc())
+            except StateError as error:
+                self._log.change("state", str(error))
+        if not isinstance(problem, BucketError) or problem.reached:
+            self._tell(_state_of(problem), text)
+
+    def _tell(self, state: str, error: str = "") -> None:
+        good, offered = self._folder.state.last_good, self._offered
+        self._reporter.tell(
+            Standing(
+                state=state,
+                error=error,
+                version=good.version if good else "",
+                sequence=good.sequence if good else 0,
+                offered=offered.version if offered else "",
+                offered_sequence=offered.sequence if offered else 0,
+            )
+        )
+
+    def _become_what_is_installed(self) -> None:
+        try:
+            if self._clock.restart_wanted:
+                self._clock.restart_wanted = False
+                self._machine.begin_afresh()
+            else:
+                self._machine.become_installed_updater()
+        except MachineError as error:
+            self._log.say(str(error))
+
+    def _pause_after(self, problem: AutoupdateError | None) -> float:
+        """Return seconds until the next look."""
+        interval = self._settings.interval_seconds
+        if problem is None or isinstance(problem, RefusedError | UndoneError | HeldError):
+            self._failures = 0
+            return interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+        self._failures += 1
+        if isinstance(problem, BucketError) and not problem.overloaded:
+            # Who is not there does not suffer from being asked, and its return
+            # is to be noticed within an interval.
+            return pause(self._failures, interval / 8, interval)
+        return pause(self._failures, interval, MAX_PATIENCE_INTERVALS * interval)
+
+
+def _state_of(problem: AutoupdateError | None) -> str:
+    """Return the key of report.STATES that `problem` means."""
+    if isinstance(problem, UndoneError):
+        return "undone" if problem.serving else "broken"
+    states = {
+        type(None): "current",
+        RefusedError: "refused",
+        HeldError: "held",
+        MachineError: "broken",
+    }
+    return states.get(type(problem), "waiting")

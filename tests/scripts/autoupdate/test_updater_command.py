@@ -1,0 +1,299 @@
+"""The program itself, as a process of its own, against S3 over HTTP."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from moto_process import s3_client
+from one_machine import RELEASE_KEY, OneMachine, one_machine, wait_for
+from package_maker import NAME, Package, signed
+
+import autoupdate
+from autoupdate.cli import EXIT_STATUSES
+from autoupdate.errors import AutoupdateError
+
+SCRIPTS = Path(autoupdate.__file__).parents[1]
+LIBRARIES = next(path for path in sys.path if path.endswith("site-packages"))
+
+
+class Cloud:
+    """The bucket of one test on the server that all share."""
+
+    def __init__(self, url: str, bucket: str) -> None:
+        self._client = s3_client(url)
+        self._bucket = bucket
+        self._client.create_bucket(Bucket=bucket)
+
+    def publish(self, package: Package, sequence: int, machine: OneMachine) -> None:
+        metadata = signed(package.release(sequence), machine.key)
+        self._client.put_object(
+            Bucket=self._bucket, Key=RELEASE_KEY, Body=package.body, Metadata=metadata
+        )
+
+    def report(self) -> dict[str, object]:
+        """Return the machine's report, empty before the first."""
+        listed = self._client.list_objects_v2(Bucket=self._bucket, Prefix="fleet/web-1.json")
+        if not listed.get("Contents"):
+            return {}
+        found = self._client.get_object(Bucket=self._bucket, Key="fleet/web-1.json")
+        report: dict[str, object] = json.loads(found["Body"].read())
+        return report
+
+
+@pytest.fixture
+def host(tmp_path: Path, aws: str, request: pytest.FixtureRequest) -> Iterator[OneMachine]:
+    """A machine whose updater is to be a process of its own."""
+    bucket = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[-60:].strip("-")
+    credentials = {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
+    with one_machine(
+        tmp_path,
+        **credentials,
+        AWS_ENDPOINT_URL=aws,
+        BUCKET=bucket,
+        INTERVAL="0.2",
+        PYTHONPATH=f"{SCRIPTS}:{LIBRARIES}",
+    ) as machine:
+        yield machine
+
+
+@pytest.fixture
+def cloud(host: OneMachine, aws: str) -> Cloud:
+    return Cloud(aws, host.environ["BUCKET"])
+
+
+class Daemon:
+    """The updater at work."""
+
+    def __init__(self, host: OneMachine, command: list[str]) -> None:
+        self._log = host.root / "updater.log"
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(command, env=host.environ, stderr=log)
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait_for_line(self, text: str) -> None:
+        wait_for(lambda: text in self.log(), f"{text!r} in the log")
+
+
+@contextmanager
+def daemon(host: OneMachine, *command: str) -> Iterator[Daemon]:
+    running = Daemon(host, list(command) or [sys.executable, "-m", "autoupdate"])
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.wait()
+
+
+def command(host: OneMachine, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "autoupdate", *words],
+        env=host.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def status_of(kind: str) -> int:
+    return next(status for each, status, _ in EXIT_STATUSES if each.__name__ == kind)
+
+
+# At work
+
+
+def test_published_releases_are_installed_served_and_reported(
+    host: OneMachine, cloud: Cloud
+) -> None:
+    cloud.publish(host.package("1.0-1"), 1, host)
+    with daemon(host):
+        wait_for(lambda: host.installed() == "1.0-1", "first version installed")
+        process = host.start("web")
+        cloud.publish(host.package("1.0-2"), 2, host)
+        wait_for(lambda: cloud.report().get("version") == "1.0-2", "second version reported")
+        assert host.role()["version"] == "1.0-2"
+        assert host.role()["pid"] == process.pid
+        cloud.publish(host.package("1.0-3", fault="restart fails"), 3, host)
+        wait_for(lambda: cloud.report().get("state") == "undone", "third version undone")
+        assert host.installed() == "1.0-2"
+        roles = cloud.report()["roles"]
+        assert isinstance(roles, dict) and roles["web"]["version"] == "1.0-2"
+
+
+def test_sigterm_ends_it_at_once_with_status_0(host: OneMachine, cloud: Cloud) -> None:
+    host.environ["INTERVAL"] = "3600"
+    cloud.publish(host.package("1.0-1"), 1, host)
+    with daemon(host) as running:
+        running.wait_for_line("installed, no role runs here")
+        running.process.terminate()
+        assert running.process.wait() == 0
+        assert running.log().endswith("panorama-autoupdate: stopped\n")
+
+
+def test_sigusr2_makes_it_look_at_once_with_new_settings(host: OneMachine, cloud: Cloud) -> None:
+    host.environ["INTERVAL"] = "3600"
+    (host.root / "etc/default/panorama").write_text("CHANNEL=quiet\n")
+    cloud.publish(host.package("1.0-1"), 1, host)
+    with daemon(host) as running:
+        running.wait_for_line("s3 answers 404")
+        (host.root / "etc/default/panorama").write_text("CHANNEL=stable\n")
+        running.process.send_signal(signal.SIGUSR2)
+        wait_for(lambda: host.installed() == "1.0-1", "installed")
+        assert running.process.poll() is None
+
+
+def test_start_without_the_bucket_waits_for_it(host: OneMachine) -> None:
+    host.environ["AWS_ENDPOINT_URL"] = "http://no-such-host.invalid"
+    with daemon(host) as running:
+        running.wait_for_line("cannot resolve no-such-host.invalid")
+        assert running.process.poll() is None
+        running.process.terminate()
+        assert running.process.wait() == 0
+
+
+def test_new_updater_takes_over_in_place(host: OneMachine, cloud: Cloud, tmp_path: Path) -> None:
+    # Two builds of this very updater, laid out as their executables unpack themselves.
+    commands = {}
+    for version in ("1.0-1", "1.0-2"):
+        build = tmp_path / f"unpacked-{version}"
+        shutil.copytree(SCRIPTS / "autoupdate", build / "autoupdate")
+        about = {"name": f"{NAME}-autoupdate", "version": version, "commit": "8c1f9d0"}
+        (build / "build.json").write_text(json.dumps(about))
+        python = f"PYTHONPATH='{build}:{LIBRARIES}' exec '{sys.executable}'"
+        commands[version] = f'#!/bin/sh\n{python} -m autoupdate "$@"\n'
+    packages = {version: host.package(version, updater=text) for version, text in commands.items()}
+    cloud.publish(packages["1.0-1"], 1, host)
+    first = tmp_path / "first"
+    first.write_text(commands["1.0-1"])
+    first.chmod(0o755)
+    with daemon(host, str(first)) as running:
+        running.wait_for_line("1.0-1 follows s3://")
+        wait_for(lambda: host.installed() == "1.0-1", "first version installed")
+        cloud.publish(packages["1.0-2"], 2, host)
+        running.wait_for_line("becomes version 1.0-2")
+        running.wait_for_line("1.0-2 follows s3://")
+        wait_for(lambda: cloud.report().get("updater") == "1.0-2", "the new updater reports")
+        assert running.process.poll() is None
+
+
+def test_resident_memory_is_at_most_35_mb(host: OneMachine, cloud: Cloud) -> None:
+    cloud.publish(host.package("1.0-1"), 1, host)
+    start = f"import sys; sys.path[:0] = [{str(SCRIPTS)!r}, {LIBRARIES!r}]; sys.argv[1:] = []\n"
+    program = f"{start}from autoupdate.cli import main; sys.exit(main())"
+    with daemon(host, sys.executable, "-IS", "-c", program) as running:
+        wait_for(lambda: cloud.report().get("state") == "current", "an update is behind it")
+        rss = re.search(
+            r"VmRSS:\s+(\d+) kB", Path(f"/proc/{running.process.pid}/status").read_text()
+        )
+        assert rss and int(rss[1]) * 1024 <= 35e6
+
+
+# Once, and what it exits with
+
+
+def test_once_installs_and_exits_0(host: OneMachine, cloud: Cloud) -> None:
+    cloud.publish(host.package("1.0-1"), 1, host)
+    assert command(host, "--once").returncode == 0
+    assert host.installed() == "1.0-1"
+    assert command(host, "--once").returncode == 0
+
+
+def test_once_exits_by_cause(host: OneMachine, cloud: Cloud) -> None:
+    def once() -> int:
+        ended = command(host, "--once")
+        assert ended.stderr.count("\n") >= 1
+        assert "Traceback" not in ended.stderr
+        return ended.returncode
+
+    assert once() == status_of("BucketError")
+    cloud.publish(host.package("1.0-1", fault="check fails"), 1, host)
+    assert once() == status_of("RefusedError")
+    cloud.publish(host.package("1.0-2", postinst="exit 3"), 2, host)
+    assert once() == status_of("UndoneError")
+    host.settings.hold_file.touch()
+    cloud.publish(host.package("1.0-3"), 3, host)
+    assert once() == status_of("HeldError")
+    with host.folder.locked():
+        assert once() == status_of("StateError")
+    host.environ["INTERVAL"] = "never"
+    assert once() == status_of("SettingsError")
+
+
+def test_every_kind_of_error_has_an_exit_status_of_its_own() -> None:
+    kinds = set(AutoupdateError.__subclasses__())
+    assert {kind for kind, _, _ in EXIT_STATUSES} == kinds
+    statuses = [status for _, status, _ in EXIT_STATUSES]
+    assert len(set(statuses)) == len(statuses)
+    assert not {0, 1, 2} & set(statuses)
+
+
+# The other commands
+
+
+def test_status_says_what_is_known_without_the_network(host: OneMachine, cloud: Cloud) -> None:
+    cloud.publish(host.package("1.0-1"), 1, host)
+    command(host, "--once")
+    cloud.publish(host.package("1.0-2", fault="check fails"), 2, host)
+    command(host, "--once")
+    host.environ["AWS_ENDPOINT_URL"] = "http://no-such-host.invalid"
+    ended = command(host, "status")
+    rows = dict(line.split(maxsplit=1) for line in ended.stdout.splitlines())
+    assert ended.returncode == 0
+    assert rows["machine"] == "web-1"
+    assert rows["installed"] == "1.0-1"
+    assert rows["good"].startswith("1.0-1 (sequence 1,")
+    assert rows["accepted"].startswith("1.0-2 (sequence 2,")
+    assert "cannot import horizon" in rows["refused"]
+
+
+def test_status_of_a_machine_that_never_updated(host: OneMachine) -> None:
+    assert "installed  nothing" in command(host, "status").stdout
+
+
+def test_check_passes_here_and_changes_nothing(host: OneMachine) -> None:
+    before = sorted(host.root.rglob("*"))
+    ended = command(host, "check")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert sorted(host.root.rglob("*")) == before
+
+
+def test_check_names_everything_that_is_missing(host: OneMachine) -> None:
+    host.settings.allowed_signers.unlink()
+    host.environ["AWS_CA_BUNDLE"] = "/no/such/file"
+    ended = command(host, "check")
+    assert ended.returncode == 1
+    assert "cannot read" in ended.stderr and "allowed_signers" in ended.stderr
+    assert "certificates" in ended.stderr
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o664])
+def test_check_refuses_signers_that_others_may_write(host: OneMachine, mode: int) -> None:
+    host.settings.allowed_signers.chmod(mode)
+    assert "may be written by others" in command(host, "check").stderr
+
+
+def test_help_lists_commands_settings_and_exit_statuses(host: OneMachine) -> None:
+    text = command(host, "--help").stdout
+    for word in ("--once", "status", "check", "INTERVAL", "[10]", "SIGUSR2", "  10  "):
+        assert word in text
+
+
+def test_version_is_all_that_version_prints(host: OneMachine) -> None:
+    assert command(host, "--version").stdout == "0+source\n"
+
+
+def test_unknown_word_is_wrong_usage(host: OneMachine) -> None:
+    ended = command(host, "upgrade", "now")
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "panorama-autoupdate: cannot understand 'upgrade now'; see panorama-autoupdate --help\n",
+    )
