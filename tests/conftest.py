@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from localcloud import LocalCloud
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "build"
+NAME = os.environ.get("NAME") or "panorama"  # config.mk's, exported by make
 
 
 @pytest.fixture(scope="session")
@@ -26,14 +31,29 @@ def bucket(cloud: LocalCloud, tmp_path: Path) -> str:
     return name
 
 
-@pytest.fixture
-def signing_key(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def signing_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make an SSH key, as an operator would."""
-    return make_key(tmp_path / "signing-key")
-
-
-def make_key(path: Path) -> Path:
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", path], check=True
-    )
+    path = tmp_path_factory.mktemp("key") / "signing-key"
+    keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]
+    subprocess.run([*keygen, path], check=True)
     return path
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory, signing_key: Path) -> Path:
+    """Make the .deb of what `make build` built."""
+    output = tmp_path_factory.mktemp("package") / f"{NAME}-server.deb"
+    environ = {
+        **os.environ,
+        "NAME": NAME,
+        "VERSION": "1.0-1",
+        "MAINTAINER": "Ann <ann@example.org>",
+        "SIGNING_KEY": str(signing_key),
+        "BUCKET": "",
+        "SOURCE_DATE_EPOCH": "1700000000",
+        "OUTPUT": str(output),
+    }
+    executables = [BUILD / NAME, BUILD / f"{NAME}-autoupdate", BUILD / "stitch"]
+    subprocess.run([ROOT / "packaging" / "deb", *executables], env=environ, check=True)
+    return output

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 APP = Path(__file__).parents[3] / "app"
 
@@ -109,9 +110,9 @@ class EchoService:
     def pid(self) -> int:
         return self.process.pid
 
-    def status(self) -> dict[str, str]:
+    def status(self) -> dict[str, Any]:
         try:
-            document: dict[str, str] = json.loads(self.status_file.read_text())
+            document: dict[str, Any] = json.loads(self.status_file.read_text())
         except FileNotFoundError:
             return {}
         return document

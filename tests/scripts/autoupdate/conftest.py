@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto_process import moto
 from one_machine import OneMachine, one_machine
+
+from localcloud import LocalCloud
 
 
 @pytest.fixture
@@ -34,19 +35,11 @@ def serving(installed: OneMachine, tmp_path: Path) -> Iterator[OneMachine]:
         yield machine
 
 
-@pytest.fixture(scope="session")
-def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where S3 answers on loopback."""
-    with moto(tmp_path_factory.mktemp("moto")) as url:
-        yield url
-
-
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch, moto_url: str) -> str:
-    """An environment in which nothing but moto is found; returns its URL."""
+def aws(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> str:
+    """An environment in which nothing but the local cloud is found; returns its URL."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    return moto_url
+    for name, value in cloud.environ.items():
+        monkeypatch.setenv(name, value)
+    return cloud.environ["AWS_ENDPOINT_URL"]

@@ -78,7 +78,7 @@ class OneMachine:
         if like:
             shutil.copytree(like.root, self.root, symlinks=True)
             self.bucket.copy_objects_of(like.bucket)
-            self.key = like.key
+            self.key: Key = like.key
         else:
             for each in ("var/lib", f"run/{NAME}", f"etc/{NAME}", "etc/default"):
                 (self.root / each).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The bucket over real HTTP: moto's S3, and servers that answer what no S3 would."""
+"""The bucket over real HTTP: the local cloud's S3, and servers that answer what no S3 would."""
 
 import os
 import socket
@@ -8,11 +8,11 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from moto_process import s3_client
 from raw_server import RawServer, Script, answering, raw_server
 
 from autoupdate.errors import BucketError
 from autoupdate.s3 import S3Bucket
+from localcloud import LocalCloud
 
 KEY = "stable/panorama-server.deb"
 OK = ("HTTP/1.1 200 OK", 'ETag: "1"')
@@ -26,9 +26,9 @@ def _no_connection_left_open(aws: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def stored(aws: str) -> Callable[..., None]:
+def stored(aws: str, cloud: LocalCloud) -> Callable[..., None]:
     """Store an object as the operator's AWS CLI would."""
-    client = s3_client(aws)
+    client = cloud.client("s3")
     client.create_bucket(Bucket="a-bucket")
 
     def store(body: bytes, **metadata: str) -> None:
@@ -55,7 +55,7 @@ def fails(ask: Callable[[], object]) -> BucketError:
     return caught.value
 
 
-# Against moto
+# Against the local cloud
 
 
 def test_head_tells_what_was_published(aws: str, stored: Callable[..., None]) -> None:

@@ -12,23 +12,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from moto_process import s3_client
 from one_machine import RELEASE_KEY, OneMachine, one_machine, wait_for
 from package_maker import NAME, Package, signed
 
 import autoupdate
 from autoupdate.cli import EXIT_STATUSES
 from autoupdate.errors import AutoupdateError
+from localcloud import LocalCloud
 
 SCRIPTS = Path(autoupdate.__file__).parents[1]
 LIBRARIES = next(path for path in sys.path if path.endswith("site-packages"))
 
 
-class Cloud:
+class Operator:
     """The bucket of one test on the server that all share."""
 
-    def __init__(self, url: str, bucket: str) -> None:
-        self._client = s3_client(url)
+    def __init__(self, cloud: LocalCloud, bucket: str) -> None:
+        self._client = cloud.client("s3")
         self._bucket = bucket
         self._client.create_bucket(Bucket=bucket)
 
@@ -55,6 +55,7 @@ def host(tmp_path: Path, aws: str, request: pytest.FixtureRequest) -> Iterator[O
     credentials = {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
     with one_machine(
         tmp_path,
+        None,
         **credentials,
         AWS_ENDPOINT_URL=aws,
         BUCKET=bucket,
@@ -65,8 +66,8 @@ def host(tmp_path: Path, aws: str, request: pytest.FixtureRequest) -> Iterator[O
 
 
 @pytest.fixture
-def cloud(host: OneMachine, aws: str) -> Cloud:
-    return Cloud(aws, host.environ["BUCKET"])
+def operator(host: OneMachine, cloud: LocalCloud) -> Operator:
+    return Operator(cloud, host.environ["BUCKET"])
 
 
 class Daemon:
@@ -112,26 +113,26 @@ def status_of(kind: str) -> int:
 
 
 def test_published_releases_are_installed_served_and_reported(
-    host: OneMachine, cloud: Cloud
+    host: OneMachine, operator: Operator
 ) -> None:
-    cloud.publish(host.package("1.0-1"), 1, host)
+    operator.publish(host.package("1.0-1"), 1, host)
     with daemon(host):
         wait_for(lambda: host.installed() == "1.0-1", "first version installed")
         process = host.start("web")
-        cloud.publish(host.package("1.0-2"), 2, host)
-        wait_for(lambda: cloud.report().get("version") == "1.0-2", "second version reported")
+        operator.publish(host.package("1.0-2"), 2, host)
+        wait_for(lambda: operator.report().get("version") == "1.0-2", "second version reported")
         assert host.role()["version"] == "1.0-2"
         assert host.role()["pid"] == process.pid
-        cloud.publish(host.package("1.0-3", fault="restart fails"), 3, host)
-        wait_for(lambda: cloud.report().get("state") == "undone", "third version undone")
+        operator.publish(host.package("1.0-3", fault="restart fails"), 3, host)
+        wait_for(lambda: operator.report().get("state") == "undone", "third version undone")
         assert host.installed() == "1.0-2"
-        roles = cloud.report()["roles"]
+        roles = operator.report()["roles"]
         assert isinstance(roles, dict) and roles["web"]["version"] == "1.0-2"
 
 
-def test_sigterm_ends_it_at_once_with_status_0(host: OneMachine, cloud: Cloud) -> None:
+def test_sigterm_ends_it_at_once_with_status_0(host: OneMachine, operator: Operator) -> None:
     host.environ["INTERVAL"] = "3600"
-    cloud.publish(host.package("1.0-1"), 1, host)
+    operator.publish(host.package("1.0-1"), 1, host)
     with daemon(host) as running:
         running.wait_for_line("installed, no role runs here")
         running.process.terminate()
@@ -139,10 +140,12 @@ def test_sigterm_ends_it_at_once_with_status_0(host: OneMachine, cloud: Cloud) -
         assert running.log().endswith("panorama-autoupdate: stopped\n")
 
 
-def test_sigusr2_makes_it_look_at_once_with_new_settings(host: OneMachine, cloud: Cloud) -> None:
+def test_sigusr2_makes_it_look_at_once_with_new_settings(
+    host: OneMachine, operator: Operator
+) -> None:
     host.environ["INTERVAL"] = "3600"
     (host.root / "etc/default/panorama").write_text("CHANNEL=quiet\n")
-    cloud.publish(host.package("1.0-1"), 1, host)
+    operator.publish(host.package("1.0-1"), 1, host)
     with daemon(host) as running:
         running.wait_for_line("s3 answers 404")
         (host.root / "etc/default/panorama").write_text("CHANNEL=stable\n")
@@ -160,7 +163,9 @@ def test_start_without_the_bucket_waits_for_it(host: OneMachine) -> None:
         assert running.process.wait() == 0
 
 
-def test_new_updater_takes_over_in_place(host: OneMachine, cloud: Cloud, tmp_path: Path) -> None:
+def test_new_updater_takes_over_in_place(
+    host: OneMachine, operator: Operator, tmp_path: Path
+) -> None:
     # Two builds of this very updater, laid out as their executables unpack themselves.
     commands = {}
     for version in ("1.0-1", "1.0-2"):
@@ -171,26 +176,26 @@ def test_new_updater_takes_over_in_place(host: OneMachine, cloud: Cloud, tmp_pat
         python = f"PYTHONPATH='{build}:{LIBRARIES}' exec '{sys.executable}'"
         commands[version] = f'#!/bin/sh\n{python} -m autoupdate "$@"\n'
     packages = {version: host.package(version, updater=text) for version, text in commands.items()}
-    cloud.publish(packages["1.0-1"], 1, host)
+    operator.publish(packages["1.0-1"], 1, host)
     first = tmp_path / "first"
     first.write_text(commands["1.0-1"])
     first.chmod(0o755)
     with daemon(host, str(first)) as running:
         running.wait_for_line("1.0-1 follows s3://")
         wait_for(lambda: host.installed() == "1.0-1", "first version installed")
-        cloud.publish(packages["1.0-2"], 2, host)
+        operator.publish(packages["1.0-2"], 2, host)
         running.wait_for_line("becomes version 1.0-2")
         running.wait_for_line("1.0-2 follows s3://")
-        wait_for(lambda: cloud.report().get("updater") == "1.0-2", "the new updater reports")
+        wait_for(lambda: operator.report().get("updater") == "1.0-2", "the new updater reports")
         assert running.process.poll() is None
 
 
-def test_resident_memory_is_at_most_35_mb(host: OneMachine, cloud: Cloud) -> None:
-    cloud.publish(host.package("1.0-1"), 1, host)
+def test_resident_memory_is_at_most_35_mb(host: OneMachine, operator: Operator) -> None:
+    operator.publish(host.package("1.0-1"), 1, host)
     start = f"import sys; sys.path[:0] = [{str(SCRIPTS)!r}, {LIBRARIES!r}]; sys.argv[1:] = []\n"
     program = f"{start}from autoupdate.cli import main; sys.exit(main())"
     with daemon(host, sys.executable, "-IS", "-c", program) as running:
-        wait_for(lambda: cloud.report().get("state") == "current", "an update is behind it")
+        wait_for(lambda: operator.report().get("state") == "current", "an update is behind it")
         rss = re.search(
             r"VmRSS:\s+(\d+) kB", Path(f"/proc/{running.process.pid}/status").read_text()
         )
@@ -200,14 +205,14 @@ def test_resident_memory_is_at_most_35_mb(host: OneMachine, cloud: Cloud) -> Non
 # Once, and what it exits with
 
 
-def test_once_installs_and_exits_0(host: OneMachine, cloud: Cloud) -> None:
-    cloud.publish(host.package("1.0-1"), 1, host)
+def test_once_installs_and_exits_0(host: OneMachine, operator: Operator) -> None:
+    operator.publish(host.package("1.0-1"), 1, host)
     assert command(host, "--once").returncode == 0
     assert host.installed() == "1.0-1"
     assert command(host, "--once").returncode == 0
 
 
-def test_once_exits_by_cause(host: OneMachine, cloud: Cloud) -> None:
+def test_once_exits_by_cause(host: OneMachine, operator: Operator) -> None:
     def once() -> int:
         ended = command(host, "--once")
         assert ended.stderr.count("\n") >= 1
@@ -215,12 +220,12 @@ def test_once_exits_by_cause(host: OneMachine, cloud: Cloud) -> None:
         return ended.returncode
 
     assert once() == status_of("BucketError")
-    cloud.publish(host.package("1.0-1", fault="check fails"), 1, host)
+    operator.publish(host.package("1.0-1", fault="check fails"), 1, host)
     assert once() == status_of("RefusedError")
-    cloud.publish(host.package("1.0-2", postinst="exit 3"), 2, host)
+    operator.publish(host.package("1.0-2", postinst="exit 3"), 2, host)
     assert once() == status_of("UndoneError")
     host.settings.hold_file.touch()
-    cloud.publish(host.package("1.0-3"), 3, host)
+    operator.publish(host.package("1.0-3"), 3, host)
     assert once() == status_of("HeldError")
     with host.folder.locked():
         assert once() == status_of("StateError")
@@ -239,10 +244,12 @@ def test_every_kind_of_error_has_an_exit_status_of_its_own() -> None:
 # The other commands
 
 
-def test_status_says_what_is_known_without_the_network(host: OneMachine, cloud: Cloud) -> None:
-    cloud.publish(host.package("1.0-1"), 1, host)
+def test_status_says_what_is_known_without_the_network(
+    host: OneMachine, operator: Operator
+) -> None:
+    operator.publish(host.package("1.0-1"), 1, host)
     command(host, "--once")
-    cloud.publish(host.package("1.0-2", fault="check fails"), 2, host)
+    operator.publish(host.package("1.0-2", fault="check fails"), 2, host)
     command(host, "--once")
     host.environ["AWS_ENDPOINT_URL"] = "http://no-such-host.invalid"
     ended = command(host, "status")
