@@ -116,7 +116,6 @@ def settle(archive: zipfile.ZipFile, build: "dict[str, Any]") -> Path:
     """
     cache = Path(os.environ.get("CACHE_DIR") or "/var/cache/" + build["name"]).absolute()
     folder = cache / key_of(archive)
-    # Whatever the umask of whoever starts us: others must not write here.
     umask = os.umask(0o022)
     try:
         with contextlib.suppress(FileExistsError):
@@ -141,7 +140,9 @@ def settle(archive: zipfile.ZipFile, build: "dict[str, Any]") -> Path:
             )
         ) from error
     finally:
-        os.umask(umask)
+        # Whatever the umask of whoever starts us: the interpreter keeps bytecode here, in which
+        # others must not write.
+        os.umask(umask | 0o022)
     return folder
 
 

@@ -43,6 +43,7 @@ def pack(files: Mapping[str, bytes], *, last: bool) -> bytes:
 
 
 def sizes(packed: bytes) -> dict[str, int]:
-    """Return path and size of each file in a layer."""
-    with tarfile.open(fileobj=io.BytesIO(lzma.decompress(packed))) as tar:
+    """Return path and size of each file in a layer, which may be empty."""
+    archive = lzma.decompress(packed) + tarfile.NUL * 2 * tarfile.BLOCKSIZE
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         return {member.name: member.size for member in tar}
