@@ -18,8 +18,8 @@ UPDATER := build/$(NAME)-autoupdate
 
 export NAME BUCKET REGION MAINTAINER SIGNING_KEY CHANNEL VERSION COMMIT SOURCE_DATE_EPOCH
 
-ifneq ($(shell grep -qxE '[a-z][a-z0-9-]{1,30}[a-z0-9]' <<<'$(NAME)' && echo ok),ok)
-$(error NAME is "$(NAME)"; use lower-case letters, digits and hyphens)
+ifneq ($(shell grep -qxE '[a-z][a-z0-9-]{0,18}[a-z0-9]' <<<'$(NAME)' && echo ok),ok)
+$(error NAME is "$(NAME)"; use 2 to 20 lower-case letters, digits and hyphens)
 endif
 
 # How the app half is built: build/$(NAME) and $(HELPERS).

@@ -2,7 +2,7 @@
 # (make deploy BUCKET=releases-acme) or in the environment.
 
 # The service: its executable, package, user, folders and services are named
-# after it. Lower-case letters, digits and hyphens.
+# after it. 2 to 20 lower-case letters, digits and hyphens.
 NAME ?= panorama
 
 # The S3 bucket of the releases: private, versioned. Needed by deploy, rollback

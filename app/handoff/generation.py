@@ -72,6 +72,13 @@ class Generation:
             if tick:
                 tick()
 
+    @property
+    def accepted(self) -> bool:
+        """Tell whether this generation has been let in."""
+        gate = select.poll()
+        gate.register(self._gate_fd, select.POLLIN)
+        return any(event & select.POLLIN for _, event in gate.poll(0))
+
     @staticmethod
     def listeners() -> list[socket.socket]:
         """Return the inherited sockets, for a server that does not read LISTEN_FDS itself."""

@@ -43,13 +43,27 @@ def _role(role: str, words: Sequence[str]) -> int:
     if words:
         raise UsageError(f"takes no arguments, not {' '.join(words)!r}")
     generation = handoff.Generation.from_environ(os.environ)
+    try:
+        return _supervise(role) if generation is None else _serve(role, generation)
+    except Exception as error:
+        if generation:  # whatever it is, this build will not serve
+            generation.failed(f"{type(error).__name__}: {error}")
+        raise
+
+
+def _supervise(role: str) -> int:
     configured = settings.load(os.environ)
+    configured.make_folders()
     # A supervisor, which stays small, imports nothing of what its generations do.
     from panorama import supervisor
 
-    if generation is None:
-        configured.make_folders()
-        return supervisor.run(role, configured)
+    return supervisor.run(role, configured)
+
+
+def _serve(role: str, generation: handoff.Generation) -> int:
+    configured = settings.load(os.environ)
+    from panorama import supervisor
+
     supervisor.offer_takeover(role, generation)
     if role == "web":
         from panorama import generation_web

@@ -13,7 +13,7 @@ from flask import Flask
 from handoff import Generation
 from panorama.build_info import NAME, VERSION
 from panorama.settings import Settings
-from panorama.web import create_app
+from panorama.web import create_app, studio
 
 # Load balancers keep idle connections for reuse up to 60 s (AWS's default). A
 # server that closes one sooner loses the request that is just being sent on it.
@@ -67,6 +67,7 @@ class _Server(gunicorn.app.base.BaseApplication):  # type: ignore[misc]  # gunic
             "loglevel": "warning",
             "post_fork": _die_with_the_leader,
             "post_worker_init": self._prove,
+            "child_exit": self._refuse_dying_workers,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -81,6 +82,10 @@ class _Server(gunicorn.app.base.BaseApplication):  # type: ignore[misc]  # gunic
     def _prove(self, worker: Any) -> None:
         """Prove this worker before it accepts: gunicorn calls this just before its loop."""
         try:
+            if os.getpid() != worker.pid:
+                raise UnhealthyError("a worker has forked while it was loaded")
+            with worker.wsgi.app_context():
+                studio().check()  # for the reason, of which /healthz tells strangers less
             check_health(worker.wsgi)
         except Exception as error:
             self._generation.failed(f"{type(error).__name__}: {error}")
@@ -88,6 +93,11 @@ class _Server(gunicorn.app.base.BaseApplication):  # type: ignore[misc]  # gunic
         self._generation.ready(VERSION)
         if not self._generation.wait_accepted(worker.notify):
             sys.exit(0)
+
+    def _refuse_dying_workers(self, _arbiter: Any, worker: Any) -> None:
+        """In the leader: a worker has ended (gunicorn's child_exit), which it would replace."""
+        if not self._generation.accepted:
+            self._generation.failed(f"worker {worker.pid} ended before it was let in")
 
 
 def check_health(app: Flask) -> None:

@@ -30,6 +30,7 @@ class Settings:
     runtime_dir: Path = _setting(Path("/run") / NAME, "folder", "ROLE.json")
     state_dir: Path = _setting(Path("/var/lib") / NAME, "folder", "jobs and pictures")
     grace: int = _setting(90, "s", "a stopping web finishes within it", 1, 3600)
+    proof_seconds: int = _setting(60, "s", "a new build proves itself within it", 1, 3600)
     workers: int = _setting(2, "processes", "of web", 1, 64)
     threads: int = _setting(8, "threads", "of each worker", 1, 256)
     max_upload_mb: int = _setting(100, "MB", "of one upload, all photos together", 1, 10_000)

@@ -26,6 +26,7 @@ def run(role: str, settings: Settings) -> int:
             address=settings.address if role == "web" else None,
             # A job begun is finished: a restart must not cost an uploader minutes of work.
             grace_seconds=settings.grace if role == "web" else settings.stitch_seconds + 10,
+            proof_seconds=settings.proof_seconds,
             log_prefix=f"{NAME} {role}",
         )
     ).run()

@@ -35,9 +35,6 @@ def run(settings: Settings, generation: Generation) -> int:
     except (StoreError, HelperMissingError) as error:
         generation.failed(str(error))
         return 1
-    except Exception as error:
-        generation.failed(f"{type(error).__name__}: {error}")
-        raise
     generation.workers(1)
     generation.ready(VERSION)
     if generation.wait_accepted():

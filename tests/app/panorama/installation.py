@@ -1,0 +1,191 @@
+"""The service as it is installed: the built executable and its helper in a folder of their own.
+
+Example::
+
+    with installed(tmp_path) as place:
+        web = place.start("web")
+        assert place.health()["version"] == place.version
+        place.install(place.edited("1.0-2", {"web.py": ("a text", "another")}))
+        place.restart("web")
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import handoff
+from conftest import BUILD, NAME, ROOT
+
+PATIENCE_SECONDS = 60
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not in {PATIENCE_SECONDS} s: {what}"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Installation:
+    """A folder with bin/NAME and bin/stitch, the roles that run there, and their settings."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.executable = folder / "bin" / NAME
+        self.log = folder / "log"
+        self.executable.parent.mkdir(parents=True)
+        (folder / "cache").mkdir()
+        shutil.copy(BUILD / NAME, self.executable)
+        shutil.copy(BUILD / "stitch", self.executable.parent)
+        self.port = free_port()
+        self.settings_file = folder / "settings"
+        self.settings = {
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "RUNTIME_DIR": str(folder / "run"),
+            "STATE_DIR": str(folder / "state"),
+            **settings,
+        }
+        self.set()
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "CACHE_DIR": str(folder / "cache"),
+            "SETTINGS_FILE": str(self.settings_file),
+        }
+        self.version = self.run("--version").stdout.strip()
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def set(self, **settings: str) -> None:
+        """Write the settings file, with `settings` over what is there."""
+        lines = [f"{name}={text}\n" for name, text in {**self.settings, **settings}.items()]
+        self.settings_file.write_text("".join(lines))
+
+    def run(self, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [self.executable, *words],
+            env={**self.environ, **environ},
+            cwd=self.folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def start(self, role: str) -> "subprocess.Popen[bytes]":
+        """Start a role as an init would, and wait until it is ready."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [self.executable, role], env=self.environ, stdout=log, stderr=log
+            )
+        self._processes.append(process)
+        wait_for(lambda: self.status(role).get("state") == "ready", f"{role} ready")
+        return process
+
+    def status(self, role: str) -> dict[str, Any]:
+        try:
+            status: dict[str, Any] = json.loads((self.folder / f"run/{role}.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return status
+
+    def restart(self, role: str) -> str:
+        """Restart into whatever is at the executable's place; return the version that serves.
+
+        Raises:
+            RestartError: it was refused.
+        """
+        return handoff.restart(self.folder / f"run/{role}.json", PATIENCE_SECONDS)
+
+    def install(self, new: Path) -> None:
+        """Replace the executable as dpkg does: a rename over it."""
+        aside = self.executable.with_name(f"{NAME}.dpkg-new")
+        shutil.copy(new, aside)
+        aside.rename(self.executable)
+
+    def edited(self, version: str, edits: Mapping[str, tuple[str, str]]) -> Path:
+        """Build the service with `edits`: file of app/panorama -> (text, what becomes of it)."""
+        source = self.folder / f"source-{version}"
+        for package in ("panorama", "handoff"):
+            shutil.copytree(ROOT / "app" / package, source / package)
+        for name, (before, after) in edits.items():
+            file = source / "panorama" / name
+            text = file.read_text()
+            assert text.count(before) == 1, f"{before!r} in {name}"
+            file.write_text(text.replace(before, after))
+        output = self.folder / f"build-{version}"
+        subprocess.run(
+            [sys.executable, ROOT / "packaging/bundle", "--name", NAME, "--version", version,
+             "--entry", "panorama.cli:main", "--requirements", ROOT / "app/requirements.lock",
+             "--source", source / "panorama", "--source", source / "handoff",
+             "--output", output, "--work", BUILD],
+            check=True,
+        )  # fmt: skip
+        return output
+
+    def ask(self, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", data=body, headers=headers
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def health(self) -> dict[str, Any]:
+        status, body = self.ask("/healthz")
+        assert status == 200, body
+        document: dict[str, Any] = json.loads(body)
+        return document
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+@contextmanager
+def installed(folder: Path, **settings: str) -> Iterator[Installation]:
+    place = Installation(folder, **settings)
+    try:
+        yield place
+    finally:
+        place.stop()
+
+
+@contextmanager
+def asking(place: Installation, *paths: str) -> Iterator[list[tuple[int, bytes]]]:
+    """Ask for `paths` over and over meanwhile; yield the list that answers are added to."""
+    answers: list[tuple[int, bytes]] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(0.01):
+            for path in paths:
+                try:
+                    answers.append(place.ask(path))
+                except OSError as error:
+                    answers.append((0, str(error).encode()))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,158 @@
+"""The built executable at work: alone in a folder, replaced while it serves, end to end."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from installation import Installation, asking, installed, wait_for
+
+from conftest import BUILD, NAME
+from demo.photos import take_photos
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Installation]:
+    with installed(tmp_path / "installed") as place:
+        yield place
+
+
+def upload(place: Installation, photos: Path) -> str:
+    """Upload all photos of a folder with the API; return the job's path."""
+    boundary = "a-boundary"
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="photos"; '
+        f'filename="{photo.name}"\r\n\r\n'.encode()
+        + photo.read_bytes()
+        + b"\r\n"
+        for photo in sorted(photos.iterdir())
+    ]
+    status, body = place.ask(
+        "/api/panoramas",
+        b"".join(parts) + f"--{boundary}--\r\n".encode(),
+        **{"Content-Type": f"multipart/form-data; boundary={boundary}"},
+    )
+    assert status in {201, 202}, body
+    return f"/api/panoramas/{json.loads(body)['id']}"
+
+
+def test_executable_alone_serves_with_nothing_beside_python3(place: Installation) -> None:
+    (place.executable.parent / "stitch").unlink()
+    assert [each.name for each in place.executable.parent.iterdir()] == [NAME]
+    web = place.start("web")
+    assert place.health() == {"status": "ok", "version": place.version}
+    web.terminate()
+    assert web.wait(60) == 0
+    assert place.status("web") == {}, "a clean stop takes the status file away"
+
+
+def test_missing_helper_is_said_by_check(place: Installation, tmp_path: Path) -> None:
+    helper = place.executable.parent / "stitch"
+    assert place.run("check").returncode == 0
+    helper.rename(tmp_path / "stitch")
+    result = place.run("check")
+    assert result.returncode == 1
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("failed")]
+    assert line.startswith(f"failed  helper: the helper is not at {helper}")
+    assert "set STITCH to its path" in line
+    # By setting; and where the package puts it.
+    assert place.run("check", STITCH=str(tmp_path / "stitch")).returncode == 0
+    libraries = place.folder / "lib" / NAME
+    libraries.mkdir(parents=True)
+    shutil.copy(BUILD / "stitch", libraries)
+    assert place.run("check").returncode == 0
+
+
+def test_check_changes_nothing(place: Installation) -> None:
+    place.run("check")  # unpacks itself
+    before = {str(path) for path in place.folder.rglob("*")}
+    assert place.run("check").returncode == 0
+    assert {str(path) for path in place.folder.rglob("*")} == before
+
+
+def test_replaced_executable_never_reaches_what_serves(place: Installation) -> None:
+    place.start("web")
+    second = place.edited("2.0-1", {"templates/base.html": ("</footer>", " SECOND</footer>")})
+    truncated = place.folder / "truncated"
+    truncated.write_bytes(second.read_bytes()[:1000])
+    pages = ("/", "/healthz", "/static/style.css", f"/panoramas/{'0' * 32}", "/nothing")
+    with asking(place, *pages) as answers:
+        for new in (second, truncated, second, BUILD / NAME, second):
+            place.install(new)
+            count = len(answers) + 4 * len(pages)
+            wait_for(lambda count=count: len(answers) > count, "more answers")
+        place.executable.unlink()
+        count = len(answers) + 4 * len(pages)
+        wait_for(lambda: len(answers) > count, "answers without any executable")
+    assert {status for status, _ in answers} == {200, 404}
+    assert not [body for _, body in answers if b"SECOND" in body or b"2.0-1" in body]
+
+
+def test_photos_become_a_panorama_over_a_restart_of_both_roles(
+    place: Installation, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    take_photos(photos)
+    pids = {role: place.start(role).pid for role in ("web", "vision")}
+    job = upload(place, photos)
+    place.install(place.edited("2.0-1", {"templates/base.html": ("</footer>", " 2</footer>")}))
+    for role in pids:
+        assert place.restart(role) == "2.0-1"
+
+    def state() -> dict[str, str]:
+        document: dict[str, str] = json.loads(place.ask(job)[1])
+        return document
+
+    wait_for(lambda: state()["state"] not in {"queued", "working"}, "the job's end")
+    assert state()["state"] == "done", state()
+    assert {role: place.status(role)["pid"] for role in pids} == pids
+    assert place.health()["version"] == "2.0-1"
+
+
+def test_help_names_every_setting_and_command(place: Installation) -> None:
+    text = place.run("--help").stdout
+    for word in ("web", "vision", "check", "restart", "PORT", "CACHE_DIR", "SIGUSR2", "GRACE"):
+        assert re.search(rf"\b{word}\b", text)
+
+
+@pytest.mark.parametrize("words", [["serve"], [], ["web", "now"], ["restart", "all"]])
+def test_wrong_usage_is_one_line_and_exit_status_2(place: Installation, words: list[str]) -> None:
+    result = place.run(*words)
+    assert result.returncode == 2
+    [line] = result.stderr.splitlines()
+    assert "--help" in line
+
+
+def test_restart_command_tells_the_outcome_by_its_exit_status(place: Installation) -> None:
+    place.start("web")
+    result = place.run("restart", "--wait", "web")
+    assert (result.returncode, result.stdout) == (0, f"web serves {place.version}\n")
+    place.set(PORT="1")
+    result = place.run("restart", "--wait", "web")
+    assert result.returncode == 1
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"{NAME} restart: HOST and PORT now say 127.0.0.1:1")
+
+
+def test_foreign_status_folder_is_named_with_its_variable(place: Installation) -> None:
+    place.set(RUNTIME_DIR="/proc/nowhere")
+    result = place.run("web")
+    assert result.returncode == 1
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"{NAME} web: cannot make RUNTIME_DIR /proc/nowhere")
+
+
+def test_no_process_is_left_when_it_stops(place: Installation) -> None:
+    web = place.start("web")
+    group = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(web.pid)], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
+    assert group
+    web.terminate()
+    web.wait(60)
+    left = subprocess.run(["ps", "-o", "pid=", "-p", ",".join(group)], check=False, stdout=-3)
+    assert left.returncode == 1
