@@ -38,6 +38,10 @@ def sign(text: str, key: Path, namespace: str) -> str:
         SignatureError: the key is missing, or ssh-keygen failed.
     """
     public = key.with_name(f"{key.name}.pub")
+    if not key.exists() and not public.exists():
+        raise SignatureError(
+            f"cannot sign with {key}: no such key; make one with ssh-keygen -t ed25519 -f {key}"
+        )
     usable = key if key.exists() or not public.exists() else public
     made = _ssh_keygen(["sign", "-n", namespace, "-f", str(usable)], text, seconds=SIGN_SECONDS)
     if made.returncode != 0:
