@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from project import BUILD, NAME, ROOT
 
 from localcloud import LocalCloud
-
-ROOT = Path(__file__).resolve().parents[1]
-BUILD = ROOT / "build"
-NAME = os.environ.get("NAME") or "panorama"  # config.mk's, exported by make
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
+from project import ROOT
+
+PACKAGING = ROOT / "packaging"
 
 # Answers each line of its input; `late` is imported when it is asked for.
 ANSWERING = """\

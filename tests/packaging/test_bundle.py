@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from bundle_maker import bundle
-
-from conftest import BUILD, NAME
+from project import BUILD, NAME
 
 
 def test_same_sources_give_the_same_bytes(tmp_path: Path) -> None:

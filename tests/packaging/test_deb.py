@@ -6,8 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from conftest import BUILD, NAME, ROOT
+from project import BUILD, NAME, ROOT
 
 DEB = ROOT / "packaging" / "deb"
 ROLES = ("web", "vision", "autoupdate")

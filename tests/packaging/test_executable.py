@@ -9,12 +9,12 @@ import resource
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from bundle_maker import PACKAGING, Program, ask, bundle, end
+from waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def program(built: Path, tmp_path: Path) -> Program:
-    return Program(shutil.copy(built / "1.0-1", tmp_path / "hello"), tmp_path / "cache")
+    shutil.copy(built / "1.0-1", tmp_path / "hello")
+    return Program(tmp_path / "hello", tmp_path / "cache")
 
 
 def replace(program: Program, built: Path) -> None:
@@ -39,17 +40,11 @@ def replace(program: Program, built: Path) -> None:
     new.rename(program.executable)
 
 
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, f"not in 30 s: {what}"
-        time.sleep(0.005)
-
-
 def test_executable_alone_runs_with_nothing_but_python3(program: Program, tmp_path: Path) -> None:
     elsewhere = tmp_path / "empty"
     elsewhere.mkdir()
-    alone = Program(shutil.copy(program.executable, elsewhere), tmp_path / "cache")
+    shutil.copy(program.executable, elsewhere)
+    alone = Program(elsewhere / "hello", tmp_path / "cache")
     assert alone.run(asked="version\n", cwd=elsewhere).stdout == "ready\n1.0-1\n"
 
 
@@ -121,8 +116,10 @@ def test_start_killed_while_it_unpacks_harms_no_later_one(program: Program, mome
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
     # By progress, not by the clock: so many entries are there, or it is done.
-    seen = lambda: len(list(program.cache.rglob("*"))) if program.cache.exists() else 0  # noqa: E731
-    wait_for(lambda: seen() >= moment or process.poll() is not None, f"{moment} entries")
+    wait_for(
+        lambda: len(list(program.cache.rglob("*"))) >= moment or process.poll() is not None,
+        f"{moment} entries",
+    )
     process.kill()
     process.wait()
     assert program.run(asked="version\n").stdout == "ready\n1.0-1\n"

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
+from project import ROOT
 
 from autoupdate.release import Release, sign, to_metadata
-from conftest import ROOT
 from localcloud import LocalCloud
 
 
@@ -33,19 +34,22 @@ class Fleet:
         key = "stable/tiny-server.deb"
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=b"1", Metadata=metadata)
 
-    def report(self, machine: str, body: bytes | None = None, **fields: object) -> None:
-        now = datetime.now(timezone.utc) - timedelta(minutes=fields.pop("minutes", 0))  # type: ignore[arg-type]
+    def report(self, machine: str, *, minutes: int = 0, **fields: object) -> None:
+        """Store a well-formed report, `minutes` old."""
+        time = datetime.now(timezone.utc) - timedelta(minutes=minutes)
         document = {
             "state": "current",
             "version": "1.0-2",
             "sequence": 2,
             "error": None,
             "roles": {"web": {"version": "1.0-2", "state": "ready", "pid": 7}},
-            "time": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ"),
             **fields,
         }
-        content = json.dumps(document).encode() if body is None else body
-        self._s3.put_object(Bucket=self._bucket, Key=f"fleet/{machine}.json", Body=content)
+        self.write(machine, json.dumps(document).encode())
+
+    def write(self, machine: str, body: bytes) -> None:
+        self._s3.put_object(Bucket=self._bucket, Key=f"fleet/{machine}.json", Body=body)
 
     def status(self) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -83,7 +87,7 @@ def test_machines_on_the_release_are_a_table_and_exit_status_0(fleet: Fleet) -> 
     ],
 )
 def test_machine_that_is_elsewhere_is_exit_status_3(
-    fleet: Fleet, fields: dict[str, object], word: str
+    fleet: Fleet, fields: dict[str, Any], word: str
 ) -> None:
     fleet.report("web-1")
     fleet.report("web-2", **fields)
@@ -104,7 +108,7 @@ def test_machine_that_is_elsewhere_is_exit_status_3(
 )  # fmt: skip
 def test_hostile_report_harms_neither_terminal_nor_table(fleet: Fleet, body: bytes) -> None:
     fleet.report("web-1")
-    fleet.report("web-2", body)
+    fleet.write("web-2", body)
     result = fleet.status()
     assert result.returncode in {0, 3}, result.stderr
     assert result.stderr == ""

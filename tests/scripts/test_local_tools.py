@@ -6,24 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from project import BUILD, NAME, ROOT
+from waiting import PATIENCE_SECONDS, wait_for
 
-from conftest import BUILD, NAME, ROOT
 from localcloud import LocalCloud
-
-PATIENCE_SECONDS = 60
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not in {PATIENCE_SECONDS} s: {what}"
-        time.sleep(0.02)
 
 
 def git(repository: Path, *words: str) -> None:

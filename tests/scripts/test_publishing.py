@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from project import ROOT
 
 from autoupdate.release import Release, from_metadata, sign, to_metadata, verify
-from conftest import ROOT
 from localcloud import LocalCloud
 
 KEY = "stable/tiny-server.deb"
@@ -57,7 +57,7 @@ class Operator:
         text = "".join(f"{name}: {value}\n" for name, value in control.items())
         (tree / "DEBIAN/control").write_text(text)
         package = self.folder / f"{version}.deb"
-        build = ["dpkg-deb", "--root-owner-group", "--build", tree, package]
+        build = ["dpkg-deb", "--root-owner-group", "--build", str(tree), str(package)]
         subprocess.run(build, stdout=subprocess.DEVNULL, check=True)
         return package
 
@@ -98,7 +98,7 @@ def operator(cloud: LocalCloud, bucket: str, tmp_path: Path, signing_key: Path) 
 @pytest.fixture
 def stranger(tmp_path: Path) -> Path:
     key = tmp_path / "stranger"
-    keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "stranger", "-f", key]
+    keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "stranger", "-f", str(key)]
     subprocess.run(keygen, check=True)
     return key
 

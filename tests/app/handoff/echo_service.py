@@ -10,14 +10,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-APP = Path(__file__).parents[3] / "app"
+from project import ROOT
+from waiting import wait_for
+
+APP = ROOT / "app"
 
 BUILD = """\
 #!{python}
@@ -87,14 +89,6 @@ def write_build(
     )
     new.chmod(0o755)
     new.replace(path)
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
-    """Poll until `condition` holds; fail with `what` after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
 
 
 @dataclass

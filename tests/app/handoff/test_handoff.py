@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from echo_service import EchoService, free_address, running, wait_for, write_build
+from echo_service import EchoService, free_address, running, write_build
+from waiting import wait_for
 
 from handoff import RestartError, restart
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from installation import Installation, asking, installed
+from project import BUILD, NAME
 
-from conftest import BUILD, NAME
 from handoff import RestartError
 
 FACTORY = ("    app = Flask(", "    {}\n    app = Flask(")

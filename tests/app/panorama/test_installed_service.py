@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from installation import Installation, asking, installed, wait_for
+from installation import Installation, asking, installed
+from project import BUILD, NAME
+from waiting import wait_for
 
-from conftest import BUILD, NAME
 from demo.photos import take_photos
 
 
@@ -73,6 +74,11 @@ def test_check_changes_nothing(place: Installation) -> None:
     assert {str(path) for path in place.folder.rglob("*")} == before
 
 
+def wait_for_more(answers: list[tuple[int, bytes]], count: int) -> None:
+    before = len(answers)
+    wait_for(lambda: len(answers) >= before + count, "more answers")
+
+
 def test_replaced_executable_never_reaches_what_serves(place: Installation) -> None:
     place.start("web")
     second = place.edited("2.0-1", {"templates/base.html": ("</footer>", " SECOND</footer>")})
@@ -82,11 +88,9 @@ def test_replaced_executable_never_reaches_what_serves(place: Installation) -> N
     with asking(place, *pages) as answers:
         for new in (second, truncated, second, BUILD / NAME, second):
             place.install(new)
-            count = len(answers) + 4 * len(pages)
-            wait_for(lambda count=count: len(answers) > count, "more answers")
+            wait_for_more(answers, 4 * len(pages))
         place.executable.unlink()
-        count = len(answers) + 4 * len(pages)
-        wait_for(lambda: len(answers) > count, "answers without any executable")
+        wait_for_more(answers, 4 * len(pages))
     assert {status for status, _ in answers} == {200, 404}
     assert not [body for _, body in answers if b"SECOND" in body or b"2.0-1" in body]
 

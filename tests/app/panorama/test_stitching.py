@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from project import BUILD
 
 from demo.photos import take_photos
 from panorama.settings import Settings
@@ -16,7 +17,7 @@ from panorama.stitching import (
     stitch,
 )
 
-STITCH = Path(__file__).parents[3] / "build" / "stitch"
+STITCH = BUILD / "stitch"
 
 
 @pytest.fixture

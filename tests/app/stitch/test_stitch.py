@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageOps
+from project import BUILD
 
 from demo.photos import VIEW_SIZE, take_photos
 
-STITCH = Path(__file__).parents[3] / "build" / "stitch"
+STITCH = BUILD / "stitch"
 
 DONE, USAGE, BAD_PICTURE, NO_OVERLAP, CANNOT_WRITE = 0, 2, 3, 4, 5
 

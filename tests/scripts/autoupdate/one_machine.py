@@ -13,16 +13,16 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from package_maker import NAME, Key, Package, build_package, signed
 from simulated_bucket import SimulatedBucket
+from waiting import free_port, wait_for
 
 from autoupdate import settings
 from autoupdate.clock import Clock, utc_text
@@ -34,21 +34,7 @@ from autoupdate.state import State
 from autoupdate.state_folder import StateFolder
 from autoupdate.updater import Updater
 
-PATIENCE_SECONDS = 60
 RELEASE_KEY = f"stable/{NAME}-server.deb"
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not in {PATIENCE_SECONDS} s"
-        time.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class PatientClock:

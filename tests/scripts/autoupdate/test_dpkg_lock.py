@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from one_machine import OneMachine, wait_for
+from one_machine import OneMachine
+from waiting import wait_for
 
 from autoupdate.errors import PostponedError
 

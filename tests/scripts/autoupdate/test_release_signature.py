@@ -142,7 +142,7 @@ def test_public_half_alone_is_enough_when_an_agent_holds_the_key(
 
 
 def test_missing_key_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SignatureError, match=r"cannot sign with .*/none: no such key; make one with"):
+    with pytest.raises(SignatureError, match=r"cannot sign with .*/none: no such key; make one"):
         sign(TEXT, tmp_path / "none", NAMESPACE)
 
 

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from one_machine import RELEASE_KEY, OneMachine, one_machine, wait_for
+from one_machine import RELEASE_KEY, OneMachine, one_machine
 from package_maker import NAME, Package, signed
+from waiting import wait_for
 
 import autoupdate
 from autoupdate.cli import EXIT_STATUSES

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from one_machine import wait_for
+from waiting import wait_for
 
 from autoupdate.errors import MachineError
 from autoupdate.programs import run

@@ -1,0 +1,22 @@
+"""Waiting for other processes: by looking, never by sleeping for as long as it might take."""
+
+import socket
+import time
+from collections.abc import Callable
+
+# So long only when something is broken; it bounds how long that takes to be told.
+PATIENCE_SECONDS = 60
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Poll until `condition` holds; fail with `what` when it does not come to hold."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS} s: {what}"
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
