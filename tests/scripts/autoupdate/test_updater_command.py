@@ -1,7 +1,6 @@
 """The program itself, as a process of its own, against S3 over HTTP."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -50,15 +49,13 @@ class Operator:
 
 
 @pytest.fixture
-def host(tmp_path: Path, aws: str, request: pytest.FixtureRequest) -> Iterator[OneMachine]:
+def host(tmp_path: Path, cloud: LocalCloud, request: pytest.FixtureRequest) -> Iterator[OneMachine]:
     """A machine whose updater is to be a process of its own."""
     bucket = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[-60:].strip("-")
-    credentials = {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
     with one_machine(
         tmp_path,
         None,
-        **credentials,
-        AWS_ENDPOINT_URL=aws,
+        **cloud.environ,
         BUCKET=bucket,
         INTERVAL="0.2",
         PYTHONPATH=f"{SCRIPTS}:{LIBRARIES}",
