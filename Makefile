@@ -45,7 +45,8 @@ build/version: FORCE
 	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' > $@
 
 $(UPDATER): $(wildcard scripts/autoupdate/*.py) scripts/autoupdate/requirements.lock $(wildcard packaging/*.py) packaging/bundle build/version | .venv/.ready
-	$(PYTHON) packaging/bundle --name $(NAME)-autoupdate --version '$(VERSION)' --commit '$(COMMIT)' \
+	@echo 'builds $@'
+	@$(PYTHON) packaging/bundle --name $(NAME)-autoupdate --version '$(VERSION)' --commit '$(COMMIT)' \
 	  --entry autoupdate.cli:main --requirements scripts/autoupdate/requirements.lock \
 	  --source scripts/autoupdate --output $@
 
@@ -53,7 +54,8 @@ $(UPDATER): $(wildcard scripts/autoupdate/*.py) scripts/autoupdate/requirements.
 package: $(PACKAGE) ## 3: the .deb, build/NAME-server.deb
 
 $(PACKAGE): build/$(NAME) $(UPDATER) $(HELPERS) config.mk $(wildcard $(SIGNING_KEY).pub) $(shell find packaging upstart -type f -not -name '*.pyc')
-	packaging/deb build/$(NAME) $(UPDATER) $(HELPERS)
+	@echo 'builds $@'
+	@packaging/deb build/$(NAME) $(UPDATER) $(HELPERS)
 
 .PHONY: deploy
 deploy: package ## 4: sign it and publish it in the bucket

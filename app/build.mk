@@ -8,7 +8,8 @@ HELPERS := build/stitch
 APP_SOURCES := $(shell find app/panorama app/handoff -type f -not -name '*.pyc')
 
 build/$(NAME): $(APP_SOURCES) app/requirements.lock packaging/bundle $(wildcard packaging/*.py) build/version | .venv/.ready
-	$(PYTHON) packaging/bundle --name $(NAME) --version '$(VERSION)' --commit '$(COMMIT)' \
+	@echo 'builds $@'
+	@$(PYTHON) packaging/bundle --name $(NAME) --version '$(VERSION)' --commit '$(COMMIT)' \
 	  --entry panorama.cli:main --requirements app/requirements.lock \
 	  --source app/panorama --source app/handoff --output $@
 
@@ -24,13 +25,16 @@ STITCH_LINK := -pie -s -Wl,--gc-sections -Wl,-z,relro,-z,now
 STITCH_OBJECTS := $(patsubst app/stitch/%,build/objects/%.o,$(wildcard app/stitch/*.cc app/stitch/*.c))
 
 build/stitch: $(STITCH_OBJECTS)
-	$(CXX) $(STITCH_LINK) -o $@ $^ $(STITCH_LIBRARIES)
+	@echo 'builds $@'
+	@$(CXX) $(STITCH_LINK) -o $@ $^ $(STITCH_LIBRARIES)
 
 # The apt packages come with `make setup`, hence the order-only stamp.
 build/objects/%.cc.o: app/stitch/%.cc $(wildcard app/stitch/*.h) | .venv/.ready
 	@mkdir -p $(@D)
-	$(CXX) -std=c++17 $(STITCH_FLAGS) -c -o $@ $<
+	@echo 'builds $@'
+	@$(CXX) -std=c++17 $(STITCH_FLAGS) -c -o $@ $<
 
 build/objects/%.c.o: app/stitch/%.c | .venv/.ready
 	@mkdir -p $(@D)
-	$(CC) $(STITCH_FLAGS) -c -o $@ $<
+	@echo 'builds $@'
+	@$(CC) $(STITCH_FLAGS) -c -o $@ $<

@@ -105,10 +105,10 @@ def test_nothing_is_rebuilt_when_nothing_changed(tree: Path, signing_key: Path) 
 @pytest.mark.parametrize(
     ("changed", "rebuilt"),
     [
-        ("app/panorama/web.py", [f"build/{NAME}", "packaging/deb"]),
-        ("app/stitch/png.cc", ["png.cc.o", "build/stitch", "packaging/deb"]),
-        ("scripts/autoupdate/s3.py", [f"build/{NAME}-autoupdate", "packaging/deb"]),
-        ("packaging/systemd/panorama-web.service", ["packaging/deb"]),
+        ("app/panorama/web.py", [f"build/{NAME}"]),
+        ("app/stitch/png.cc", ["build/objects/png.cc.o", "build/stitch"]),
+        ("scripts/autoupdate/s3.py", [f"build/{NAME}-autoupdate"]),
+        ("packaging/systemd/panorama-web.service", []),
     ],
 )
 def test_only_what_depends_on_a_change_is_rebuilt(
@@ -116,11 +116,8 @@ def test_only_what_depends_on_a_change_is_rebuilt(
 ) -> None:
     make(tree, signing_key, "package")
     (tree / changed).touch()
-    commands = make(tree, signing_key, "package").splitlines()
-    made = [line for line in commands if line.startswith(("packaging/", "g++", "  --source"))]
-    assert len(made) == len(rebuilt), commands
-    for line, target in zip(made, rebuilt, strict=True):
-        assert target in line
+    said = make(tree, signing_key, "package").splitlines()
+    assert said == [f"builds {each}" for each in (*rebuilt, f"build/{NAME}-server.deb")]
 
 
 def test_parallel_make_builds_all(tree: Path, signing_key: Path) -> None:
