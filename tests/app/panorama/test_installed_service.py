@@ -1,9 +1,12 @@
 """The built executable at work: alone in a folder, replaced while it serves, end to end."""
 
+import http.client
 import json
 import re
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,22 +24,25 @@ def place(tmp_path: Path) -> Iterator[Installation]:
         yield place
 
 
-def upload(place: Installation, photos: Path) -> str:
-    """Upload all photos of a folder with the API; return the job's path."""
-    boundary = "a-boundary"
+FORM = "multipart/form-data; boundary=a-boundary"
+
+
+def form(photos: Path) -> bytes:
+    """Return the body that uploads all photos of a folder."""
     parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="photos"; '
+        f'--a-boundary\r\nContent-Disposition: form-data; name="photos"; '
         f'filename="{photo.name}"\r\n\r\n'.encode()
         + photo.read_bytes()
         + b"\r\n"
         for photo in sorted(photos.iterdir())
     ]
-    status, body = place.ask(
-        "/api/panoramas",
-        b"".join(parts) + f"--{boundary}--\r\n".encode(),
-        **{"Content-Type": f"multipart/form-data; boundary={boundary}"},
-    )
-    assert status in {201, 202}, body
+    return b"".join(parts) + b"--a-boundary--\r\n"
+
+
+def upload(place: Installation, photos: Path) -> str:
+    """Upload all photos of a folder with the API; return the job's path."""
+    status, body = place.ask("/api/panoramas", form(photos), **{"Content-Type": FORM})
+    assert status == 202, body
     return f"/api/panoramas/{json.loads(body)['id']}"
 
 
@@ -107,14 +113,81 @@ def test_photos_become_a_panorama_over_a_restart_of_both_roles(
     for role in pids:
         assert place.restart(role) == "2.0-1"
 
-    def state() -> dict[str, str]:
-        document: dict[str, str] = json.loads(place.ask(job)[1])
-        return document
-
-    wait_for(lambda: state()["state"] not in {"queued", "working"}, "the job's end")
-    assert state()["state"] == "done", state()
+    wait_until_done(place, job)
     assert {role: place.status(role)["pid"] for role in pids} == pids
     assert place.health()["version"] == "2.0-1"
+
+
+def wait_until_done(place: Installation, job: str) -> None:
+    def state() -> str:
+        return str(json.loads(place.ask(job)[1])["state"])
+
+    wait_for(lambda: state() in {"done", "failed"}, "the job's end")
+    assert state() == "done", place.ask(job)
+
+
+def test_long_request_and_long_job_end_well_after_a_restart(
+    place: Installation, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    slow = tmp_path / "slow-stitch"
+    slow.write_text(
+        f"#!/bin/sh\n[ $# -lt 3 ] || {{ echo run >> {runs}; sleep 20; }}\n"
+        f'exec {place.executable.parent}/stitch "$@"\n'
+    )
+    slow.chmod(0o755)
+    place.set(STITCH=str(slow))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    take_photos(photos)
+    for role in ("web", "vision"):
+        place.start(role)
+    job = upload(place, photos)
+    wait_for(runs.exists, "the job has begun")
+
+    body = form(photos)
+    slow_upload = socket.create_connection(("127.0.0.1", place.port))
+    head = f"POST /api/panoramas HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n"
+    slow_upload.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:1000])
+    began = time.monotonic()
+
+    place.install(place.edited("2.0-1", {"templates/base.html": ("</footer>", " 2</footer>")}))
+    for role in ("web", "vision"):
+        assert place.restart(role) == "2.0-1"
+    # Over the restart, a piece a second.
+    size = len(body) // 20
+    for start in range(1000, len(body), size):
+        time.sleep(1)
+        slow_upload.sendall(body[start : start + size])
+    answer = http.client.HTTPResponse(slow_upload)
+    answer.begin()
+    second = json.loads(answer.read())["id"]
+    slow_upload.close()
+    assert time.monotonic() - began > 19
+    assert answer.status == 202
+
+    wait_until_done(place, job)
+    wait_until_done(place, f"/api/panoramas/{second}")
+    # Each job was run once: the first by the old generation.
+    assert runs.read_text() == "run\nrun\n"
+
+
+def test_old_builds_leave_the_cache_when_their_last_process_has(place: Installation) -> None:
+    place.start("web")
+    for number in range(1, 4):
+        edit = {"templates/base.html": ("</footer>", f" {number}</footer>")}
+        place.install(place.edited(f"2.0-{number}", edit))
+        place.restart("web")
+
+    def builds() -> list[str]:
+        return [each.name for each in (place.folder / "cache").iterdir() if each.is_dir()]
+
+    def one_is_left() -> bool:
+        # Whatever starts next clears up.
+        assert place.run("check").returncode == 0
+        return len(builds()) == 1
+
+    wait_for(one_is_left, "old builds are removed")
 
 
 def test_help_names_every_setting_and_command(place: Installation) -> None:
