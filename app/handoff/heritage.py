@@ -2,11 +2,20 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar, cast
 
 from handoff import protocol
 from handoff.process import GenerationProcess
+
+T = TypeVar("T")
+
+
+def _build(kind: Callable[..., T], values: dict[str, Any]) -> T:
+    """Build a `kind` of what it knows: an older version, taking over again, knows less."""
+    known = {each.name for each in fields(cast(Any, kind))}
+    return kind(**{name: value for name, value in values.items() if name in known})
 
 
 @dataclass(frozen=True)
@@ -24,10 +33,10 @@ class Heritage:
 
     @classmethod
     def from_json(cls, text: str) -> "Heritage":
-        fields = json.loads(text)
-        fields["serving"] = GenerationProcess(**fields["serving"])
-        fields["draining"] = [GenerationProcess(**each) for each in fields["draining"]]
-        return cls(**fields)
+        document = json.loads(text)
+        document["serving"] = _build(GenerationProcess, document["serving"])
+        document["draining"] = [_build(GenerationProcess, each) for each in document["draining"]]
+        return _build(cls, document)
 
     def set_inheritable(self, inheritable: bool) -> None:
         """Let the descriptors pass through exec, or no longer."""

@@ -29,17 +29,24 @@ class CloudJobs:
         self._bucket, self._prefix = split_bucket_url(bucket_url)
         self._s3 = s3_client()
         self._sqs = sqs_client(queue_url)
+        # Of the state of the job in hand, as last written: who finds another has lost the lease.
+        self._etag = ""
 
     def check(self) -> None:
         with told_as_store_error(f"reach the queue {self._queue}"):
             self._sqs.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])
 
     def add(self, job: Job) -> None:
-        self._put(job)
+        self._put(job, replaces=None)
         with told_as_store_error(f"queue job {job.id}"):
             self._sqs.send_message(QueueUrl=self._queue, MessageBody=job.id)
 
     def get(self, job_id: str) -> Job | None:
+        found = self._get(job_id)
+        return found[0] if found else None
+
+    def _get(self, job_id: str) -> tuple[Job, str] | None:
+        """Return the job as it stands, and the ETag of its state."""
         with told_as_store_error(f"read job {job_id}"):
             try:
                 answer = self._s3.get_object(Bucket=self._bucket, Key=self._key(job_id))
@@ -48,7 +55,7 @@ class CloudJobs:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] in {403, 404}:
                     return None
                 raise
-            return Job(**json.load(answer["Body"]))
+            return Job(**json.load(answer["Body"])), answer["ETag"]
 
     def take(self) -> Lease | None:
         with told_as_store_error(f"take a job from {self._queue}"):
@@ -74,11 +81,11 @@ class CloudJobs:
             self._sqs.change_message_visibility(
                 QueueUrl=self._queue, ReceiptHandle=lease.token, VisibilityTimeout=LEASE_SECONDS
             )
-        self._put(replace(lease.job, stage=stage))
+        self._put(replace(lease.job, stage=stage), replaces=self._etag)
 
     def finish(self, lease: Lease, job: Job) -> None:
-        self._put(replace(job, stage=""))
-        self._delete(lease.token)
+        if self._put(replace(job, stage=""), replaces=self._etag):
+            self._delete(lease.token)
 
     def forget_older(self, seconds: float) -> list[str]:
         """Leave it to the bucket's lifecycle rule: nobody lists a bucket to empty it."""
@@ -86,30 +93,40 @@ class CloudJobs:
         return []
 
     def _lease(self, job_id: str, receipt: str, attempts: int) -> Lease | None:
-        job = self.get(job_id)
+        found = self._get(job_id)
         # SQS delivers at least once: what has ended, or is gone, is not begun again.
-        if job is None or job.state in {DONE, FAILED}:
+        if found is None or found[0].state in {DONE, FAILED}:
             self._delete(receipt)
             return None
+        job, self._etag = found
         if attempts > MAX_ATTEMPTS:
             self.finish(Lease(job, receipt), replace(job, state=FAILED, error=GIVEN_UP))
             return None
         job = replace(job, state=STITCHING)
-        self._put(job)
-        return Lease(job, receipt)
+        return Lease(job, receipt) if self._put(job, replaces=self._etag) else None
 
     def _delete(self, receipt: str) -> None:
         with told_as_store_error(f"take a message off {self._queue}"):
             self._sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=receipt)
 
-    def _put(self, job: Job) -> None:
+    def _put(self, job: Job, *, replaces: str | None) -> bool:
+        """Write the job's state, if what is there has the ETag `replaces`; tell whether it had."""
+        condition = {"IfMatch": replaces} if replaces else {}
         with told_as_store_error(f"keep the state of job {job.id}"):
-            self._s3.put_object(
-                Bucket=self._bucket,
-                Key=self._key(job.id),
-                Body=json.dumps(asdict(job)).encode(),
-                ContentType="application/json",
-            )
+            try:
+                answer = self._s3.put_object(
+                    Bucket=self._bucket,
+                    Key=self._key(job.id),
+                    Body=json.dumps(asdict(job)).encode(),
+                    ContentType="application/json",
+                    **condition,
+                )
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] in {409, 412}:
+                    return False
+                raise
+        self._etag = answer["ETag"]
+        return True
 
     def _key(self, job_id: str) -> str:
         return f"{self._prefix}{job_id}/job.json"

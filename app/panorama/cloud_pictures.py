@@ -32,6 +32,9 @@ class CloudPictures:
     def forget(self, job_id: str) -> None:
         """Do nothing: jobs in the cloud are not listed, the lifecycle rule removes them."""
 
+    def forget_older(self, seconds: float) -> None:
+        """Do nothing, as above."""
+
     def _body(self, job_id: str, name: str):  # type: ignore[no-untyped-def]  # botocore's own class
         return self._s3.get_object(Bucket=self._bucket, Key=self._key(job_id, name))["Body"]
 

@@ -39,6 +39,10 @@ def run(settings: Settings, generation: Generation) -> int:
         return 1
     # A stopping worker answers one last request on each kept-alive connection,
     # for as long as a client may believe that it is open; the grace bounds it.
+    if not hasattr(gunicorn.workers.gthread, "STOP_KEEPALIVE_LINGER"):
+        raise ImportError(
+            "this gunicorn has no STOP_KEEPALIVE_LINGER: restarts would lose requests"
+        )
     gunicorn.workers.gthread.STOP_KEEPALIVE_LINGER = KEEPALIVE_SECONDS
     generation.workers(settings.workers)
     _Server(settings, generation).run()
@@ -81,6 +85,10 @@ class _Server(gunicorn.app.base.BaseApplication):  # type: ignore[misc]  # gunic
 
     def _prove(self, worker: Any) -> None:
         """Prove this worker before it accepts: gunicorn calls this just before its loop."""
+        if self._generation.accepted:
+            # It takes the place of one that ended. Were it to fail because a store hiccups,
+            # gunicorn would end them all.
+            return
         try:
             if os.getpid() != worker.pid:
                 raise UnhealthyError("a worker has forked while it was loaded")

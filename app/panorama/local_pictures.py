@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,12 @@ class LocalPictures:
             folder = self._folder / job_id
             if folder.exists():
                 shutil.rmtree(folder)
+
+    def forget_older(self, seconds: float) -> None:
+        with _told_as_store_error(f"remove old pictures of {self._folder}"):
+            for folder in self._folder.iterdir():
+                if folder.stat().st_mtime < time.time() - seconds:
+                    shutil.rmtree(folder)
 
 
 @contextmanager

@@ -31,6 +31,9 @@ class Pictures(Protocol):
     def forget(self, job_id: str) -> None:
         """Remove all pictures of a job."""
 
+    def forget_older(self, seconds: float) -> None:
+        """Remove the pictures of every job that got its last one more than `seconds` ago."""
+
 
 def open_pictures(settings: Settings) -> Pictures:
     """Return the store that the settings ask for."""

@@ -127,7 +127,7 @@ def _read_file(path: Path, *, required: bool) -> dict[str, str]:
         raise SettingsError(f"cannot read the settings file {path}: {error}") from error
     values = {}
     for number, line in enumerate(map(str.strip, lines), start=1):
-        if not line or line.startswith("#"):
+        if not line or line[0] in "#;":
             continue
         name, equals, value = line.partition("=")
         if not equals or not name.isidentifier():

@@ -104,6 +104,8 @@ def stitch(
         try:
             last_line = _follow(process.stdout, settings.stitch_seconds, tick)
             process.wait(TICK_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise StitchError("the stitching came to no end; try fewer or smaller photos") from None
         finally:
             process.kill()
     size = re.fullmatch(r"done (\d+)x(\d+)", last_line)

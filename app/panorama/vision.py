@@ -93,8 +93,6 @@ class Worker:
 
     def _stitch(self, lease: Lease, folder: Path) -> tuple[int, int]:
         names = [photo_name(number) for number in range(1, lease.job.photos + 1)]
-        for name in names:
-            self._pictures.fetch(lease.job.id, name, folder / name)
         told, last_stage = 0.0, ""
 
         def tick(stage: str) -> None:
@@ -103,14 +101,20 @@ class Worker:
                 told, last_stage = time.monotonic(), stage
                 self._store.heartbeat(lease, stage)
 
+        for name in names:
+            tick("fetching")
+            self._pictures.fetch(lease.job.id, name, folder / name)
         return stitch(self._settings, folder, names, PANORAMA, tick)
 
     def _expire(self) -> None:
         if time.monotonic() < self._next_expiry:
             return
         self._next_expiry = time.monotonic() + EXPIRY_SECONDS
-        for job_id in self._store.forget_older(self._settings.keep_days * 86400.0):
+        keep_seconds = self._settings.keep_days * 86400.0
+        for job_id in self._store.forget_older(keep_seconds):
             self._pictures.forget(job_id)
+        # Of uploads whose job was never queued: web was killed in between.
+        self._pictures.forget_older(keep_seconds)
 
 
 def _log(text: str) -> None:

@@ -1,5 +1,6 @@
 """The supervisor's promises, on real processes, signals and sockets."""
 
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ from echo_service import EchoService, free_address, running, write_build
 from waiting import wait_for
 
 from handoff import RestartError, restart
+from handoff.heritage import Heritage
+from handoff.process import GenerationProcess
 
 
 @pytest.fixture
@@ -48,6 +51,16 @@ def test_supervisor_itself_becomes_the_new_version(service: EchoService) -> None
     write_build(service.program, "3")
     service.restart_and_wait("3")
     assert service.ask() == "3"
+
+
+def test_older_version_takes_over_from_a_newer_one() -> None:
+    # Which may hand over more than the older one knows.
+    serving = GenerationProcess(pid=7, proof_fd=8, gate_fd=9, proof_deadline=1.0, version="2")
+    heritage = Heritage([3], "127.0.0.1:8000", serving, [serving], restart_wanted=True)
+    document = json.loads(heritage.to_json())
+    for each in (document, document["serving"], document["draining"][0]):
+        each["of_a_later_version"] = {"unknown": True}
+    assert Heritage.from_json(json.dumps(document)) == heritage
 
 
 def test_no_connection_is_lost_over_restarts_under_load(service: EchoService) -> None:

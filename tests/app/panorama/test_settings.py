@@ -9,7 +9,9 @@ from panorama.settings import Settings, SettingsError, load
 
 def test_environment_beats_file_beats_default(tmp_path: Path) -> None:
     file = tmp_path / "settings"
-    file.write_text("# a comment\n\nPORT=9000\nWORKERS='3'\nMAX_PHOTOS=\"5\"\nUNKNOWN=kept out\n")
+    file.write_text(
+        "# a comment\n; another\n\nPORT=9000\nWORKERS='3'\nMAX_PHOTOS=\"5\"\nUNKNOWN=kept out\n"
+    )
     settings = load({"SETTINGS_FILE": str(file), "PORT": "9001"})
     assert (settings.port, settings.workers, settings.max_photos) == (9001, 3, 5)
     assert settings.threads == Settings().threads

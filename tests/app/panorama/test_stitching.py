@@ -70,6 +70,7 @@ def test_stages_are_passed_on(helper: Path, tmp_path: Path) -> None:
         ("sys.exit(0)", "more time or memory"),
         ("print('done 1x1 and more')", "more time or memory"),
         ("print('x' * 10_000_000)", "more time or memory"),
+        ("os.close(1); os.close(2); time.sleep(60)", "came to no end"),
     ],
 )
 def test_helper_that_fails_or_goes_wild_ends_in_a_message(

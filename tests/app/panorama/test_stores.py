@@ -1,6 +1,7 @@
 """Both kinds of store keep the same promises."""
 
 import io
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -106,16 +107,32 @@ def test_missing_picture_is_a_store_error(pictures: Pictures) -> None:
         pictures.open("b" * 32, "photo-9")
 
 
-def test_worker_that_lost_its_lease_changes_nothing(tmp_path: Path) -> None:
-    jobs = local_jobs.LocalJobs(tmp_path)
-    jobs.add(Job(photos=2))
-    lease = jobs.take()
+def test_worker_that_lost_its_lease_changes_nothing(
+    settings: Settings, no_patience: Callable[[], None]
+) -> None:
+    stalled, other = open_jobs(settings), open_jobs(settings)
+    stalled.add(Job(photos=2))
+    no_patience()
+    lost = stalled.take()
+    lease = other.take()
+    assert lost
     assert lease
-    stale = replace(lease, token="somebody else's")  # noqa: S106
-    jobs.finish(stale, replace(lease.job, state=FAILED, error="late"))
-    now = jobs.get(lease.job.id)
+    assert lost.job.id == lease.job.id
+    other.heartbeat(lease, "matching")
+    other.finish(lease, replace(lease.job, state=DONE, width=1400, height=500))
+    stalled.finish(lost, replace(lost.job, state=FAILED, error="late"))
+    now = other.get(lease.job.id)
     assert now
-    assert now.state == STITCHING
+    assert (now.state, now.error, now.width) == (DONE, "", 1400)
+
+
+def test_pictures_without_a_job_do_not_stay_for_ever(tmp_path: Path) -> None:
+    pictures = open_pictures(Settings(state_dir=tmp_path))
+    for job_id in ("a" * 32, "b" * 32):
+        pictures.put(job_id, "photo-1", io.BytesIO(b"pixels"))
+    os.utime(tmp_path / "pictures" / ("a" * 32), (1, 1))
+    pictures.forget_older(3600)
+    assert [each.name for each in (tmp_path / "pictures").iterdir()] == ["b" * 32]
 
 
 def test_old_jobs_are_forgotten_with_their_pictures(tmp_path: Path) -> None:
