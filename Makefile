@@ -44,6 +44,12 @@ build/version: FORCE
 	@mkdir -p build
 	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' > $@
 
+# The same for what the package holds of the settings, wherever they were given.
+build/settings: FORCE
+	@mkdir -p build
+	@printf '%s\n' "$$NAME" "$$BUCKET" "$$REGION" "$$MAINTAINER" "$$SIGNING_KEY" \
+	  "$$(cat "$$SIGNING_KEY.pub" 2>&1)" >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
 $(UPDATER): $(wildcard scripts/autoupdate/*.py) scripts/autoupdate/requirements.lock $(wildcard packaging/*.py) packaging/bundle build/version | .venv/.ready
 	@echo 'builds $@'
 	@$(PYTHON) packaging/bundle --name $(NAME)-autoupdate --version '$(VERSION)' --commit '$(COMMIT)' \
@@ -53,7 +59,7 @@ $(UPDATER): $(wildcard scripts/autoupdate/*.py) scripts/autoupdate/requirements.
 .PHONY: package
 package: $(PACKAGE) ## 3: the .deb, build/NAME-server.deb
 
-$(PACKAGE): build/$(NAME) $(UPDATER) $(HELPERS) config.mk $(wildcard $(SIGNING_KEY).pub) $(shell find packaging upstart -type f -not -name '*.pyc')
+$(PACKAGE): build/$(NAME) $(UPDATER) $(HELPERS) build/settings $(shell find packaging upstart -type f -not -name '*.pyc')
 	@echo 'builds $@'
 	@packaging/deb build/$(NAME) $(UPDATER) $(HELPERS)
 
@@ -64,6 +70,10 @@ deploy: package ## 4: sign it and publish it in the bucket
 .PHONY: rollback
 rollback: .venv/.ready ## publish an earlier version again: make rollback [TO=1.0-57]
 	@$(PYTHON) scripts/rollback $(TO)
+
+.PHONY: releases
+releases: .venv/.ready ## what the bucket keeps, for rollback
+	@$(PYTHON) scripts/rollback --list
 
 .PHONY: status
 status: .venv/.ready ## what every machine reported, as a table

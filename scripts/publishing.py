@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -56,11 +57,14 @@ class Channel:
             PublishError: BUCKET is not set.
         """
         if not environ.get("BUCKET"):
-            raise PublishError("BUCKET is not set; set it in config.mk")
+            raise PublishError("BUCKET is not set; set it in config.mk and use make")
+        channel = environ.get("CHANNEL", "stable")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", channel):
+            raise PublishError(f"CHANNEL is {channel!r}; use letters, digits, . _ -")
         return cls(
             environ.get("NAME", "panorama"),
             environ["BUCKET"],
-            environ.get("CHANNEL", "stable"),
+            channel,
             Path(environ.get("SIGNING_KEY", "~/.ssh/id_ed25519")).expanduser(),
         )
 
@@ -148,6 +152,7 @@ def publish(
     try:
         release = replace(
             describe(package),
+            channel=channel.channel,
             sequence=sequence,
             published=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             commit=commit,
@@ -200,7 +205,9 @@ def describe(package: Path) -> Release:
         raise PublishError(f"{package} is no package: {error.stderr.strip()}") from error
     name, version, architecture = fields
     digest = hashlib.sha256(content).hexdigest()
-    return Release(name, version, architecture, digest, len(content), 1, "1970-01-01T00:00:00Z", "")
+    return Release(
+        name, version, architecture, digest, len(content), 1, "1970-01-01T00:00:00Z", "", "none"
+    )
 
 
 def download(channel: Channel, old: Published, path: Path) -> None:
@@ -231,7 +238,12 @@ def _trusted(channel: Channel, metadata: Mapping[str, str]) -> Release:
         # Some S3 servers answer with keys in capitals.
         text, signature = from_metadata({name.lower(): value for name, value in metadata.items()})
         with _our_allowed_signers(channel) as allowed_signers:
-            verify(text, signature, allowed_signers, channel.namespace)
+            try:
+                verify(text, signature, allowed_signers, channel.namespace)
+            except ReleaseError as error:
+                # What it is to the operator, not the file that it was put into.
+                known = str(error).replace(str(allowed_signers), "SIGNING_KEY")
+                raise ReleaseError(known) from error
         return Release.parse(text)
     except ReleaseError as error:
         raise PublishError(

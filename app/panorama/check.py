@@ -3,6 +3,7 @@
 import importlib
 import os
 import pkgutil
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -25,8 +26,8 @@ def run(environ: Mapping[str, str]) -> int:
         print(f"{NAME} {VERSION} cannot serve here: {error}")
         return 1
     checks: dict[str, Callable[[Settings], str]] = {
-        "settings": lambda settings: f"web on {settings.address}",
         "imports": _check_imports,
+        "address": _check_address,
         "folders": _check_folders,
         "helper": check_helper,
     }
@@ -56,6 +57,15 @@ def _check_imports(_settings: Settings) -> str:
     return f"{count} modules"
 
 
+def _check_address(settings: Settings) -> str:
+    if not settings.host.startswith("/"):
+        try:
+            socket.getaddrinfo(settings.host.strip("[]") or None, settings.port)
+        except (OSError, UnicodeError) as error:
+            raise CheckError(f"HOST={settings.host!r} is no address: {error}") from error
+    return f"web on {settings.address}"
+
+
 def _check_folders(settings: Settings) -> str:
     folders = {"RUNTIME_DIR": settings.runtime_dir}
     if not settings.queue_url:
@@ -63,7 +73,8 @@ def _check_folders(settings: Settings) -> str:
     for variable, folder in folders.items():
         # The init makes a missing one at start: what counts then is the nearest that is there.
         existing = next(place for place in (folder, *folder.parents) if place.exists())
-        if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        usable = existing != folder or os.access(existing, os.W_OK | os.X_OK)
+        if not (existing.is_dir() and usable):
             raise CheckError(f"{variable} {folder} cannot be used: {_complaint(existing)}")
     return ", ".join(f"{variable} {folder}" for variable, folder in folders.items())
 

@@ -23,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     command = COMMANDS.get(words[0]) if words else None
     if command is None:
-        print(f"{NAME}: unknown command {' '.join(words)!r}; see {NAME} --help", file=sys.stderr)
+        what = f"unknown command {' '.join(words)!r}" if words else "no command"
+        print(f"{NAME}: {what}; see {NAME} --help", file=sys.stderr)
         return 2
     try:
         return command[0](words[1:])
@@ -110,9 +111,9 @@ def usage() -> str:
 SIGUSR2 to web or vision: restart gracefully into the executable now on disk.
 SIGTERM: finish what has begun, then exit 0; a second one: at once.
 
-Settings come from the environment, then from /etc/default/{NAME} ($SETTINGS_FILE):
+Settings come from the environment, then from /etc/default/{NAME} ($SETTINGS_FILE) [default]:
 
 {settings.table()}
-  {"CACHE_DIR":<17} {f"/var/cache/{NAME} folder":<28} where this executable unpacks itself
+  {"CACHE_DIR":<17} folder: where this executable unpacks itself [/var/cache/{NAME}]
 
 exit status: 0 done, 1 failed (one line on stderr says why), 2 wrong usage"""

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -111,7 +112,7 @@ class CloudJobs:
 
     def _put(self, job: Job, *, replaces: str | None) -> bool:
         """Write the job's state, if what is there has the ETag `replaces`; tell whether it had."""
-        condition = {"IfMatch": replaces} if replaces else {}
+        condition: dict[str, Any] = {"IfMatch": replaces} if replaces else {}
         with told_as_store_error(f"keep the state of job {job.id}"):
             try:
                 answer = self._s3.put_object(

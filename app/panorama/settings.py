@@ -5,6 +5,7 @@ read anew by each generation, so that a change takes effect with SIGUSR2.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -25,22 +26,22 @@ def _setting(default: object, unit: str, text: str, low: int = 0, high: int = 0)
 class Settings:
     """Every setting of the service. The variable's name is the field's, in capitals."""
 
-    host: str = _setting("0.0.0.0", "address", "web listens here; or /path of a Unix socket")  # noqa: S104
-    port: int = _setting(8000, "port", "and here", 1, 65535)
+    host: str = _setting("0.0.0.0", "address", "where web listens; or /path of a Unix socket")  # noqa: S104
+    port: int = _setting(8000, "port", "where web listens", 1, 65535)
     runtime_dir: Path = _setting(Path("/run") / NAME, "folder", "ROLE.json")
     state_dir: Path = _setting(Path("/var/lib") / NAME, "folder", "jobs and pictures")
-    grace: int = _setting(90, "s", "a stopping web finishes within it", 1, 3600)
-    proof_seconds: int = _setting(60, "s", "a new build proves itself within it", 1, 3600)
+    grace: int = _setting(90, "seconds", "a stopping web finishes within them", 1, 3600)
+    proof_seconds: int = _setting(60, "seconds", "a new build proves itself within them", 1, 3600)
     workers: int = _setting(2, "processes", "of web", 1, 64)
     threads: int = _setting(8, "threads", "of each worker", 1, 256)
     max_upload_mb: int = _setting(100, "MB", "of one upload, all photos together", 1, 10_000)
     max_photos: int = _setting(12, "photos", "of one upload", 2, 100)
     keep_days: int = _setting(7, "days", "then photos and panoramas are removed", 1, 3650)
-    stitch: str = _setting("", "file", "the helper; empty: beside the executable, or installed")
-    stitch_seconds: int = _setting(120, "s", "the helper's time for one job", 1, 3600)
+    stitch: str = _setting("", "file", "the helper [beside the executable, or installed]")
+    stitch_seconds: int = _setting(120, "seconds", "the helper's time for one job", 1, 3600)
     stitch_memory_mb: int = _setting(2048, "MB", "the helper's memory for one job", 64, 1_000_000)
     queue_url: str = _setting(
-        "", "URL", "of an SQS queue; with BUCKET_URL, web and vision scale apart"
+        "", "URL", "an SQS queue; with BUCKET_URL, web and vision scale apart"
     )
     bucket_url: str = _setting("", "s3://…", "where photos and panoramas are then kept")
 
@@ -95,6 +96,8 @@ def load(environ: Mapping[str, str]) -> Settings:
     settings = Settings(**values)
     if bool(settings.queue_url) != bool(settings.bucket_url):
         raise SettingsError("QUEUE_URL and BUCKET_URL go together: set both, or neither")
+    if settings.bucket_url and not re.fullmatch(r"s3://[a-z0-9.-]+(/.*)?", settings.bucket_url):
+        raise SettingsError(f"BUCKET_URL={settings.bucket_url!r} is not s3://BUCKET/PREFIX")
     return settings
 
 
@@ -139,9 +142,10 @@ def _read_file(path: Path, *, required: bool) -> dict[str, str]:
 
 
 def table() -> str:
-    """Return all settings with their defaults and meanings, for --help."""
-    rows = [
-        (each.name.upper(), f"{each.default} {each.metadata['unit']}", each.metadata["text"])
-        for each in fields(Settings)
-    ]
-    return "\n".join(f"  {name:<17} {default:<28} {text}" for name, default, text in rows)
+    """Return all settings with their meanings, units and [defaults], for --help."""
+    rows = []
+    for each in fields(Settings):
+        unit, text = each.metadata["unit"], each.metadata["text"]
+        default = f" [{each.default}]" if each.default != "" else ""
+        rows.append(f"  {each.name.upper():<17} {unit}: {text}{default}")
+    return "\n".join(rows)

@@ -138,7 +138,9 @@ def _accept_upload() -> Job:
     photos = [photo for photo in request.files.getlist("photos") if photo.filename]
     most = studio().settings.max_photos
     if not 2 <= len(photos) <= most:
-        raise BadRequest(f"Please send 2 to {most} overlapping photos, not {len(photos)}.")
+        raise BadRequest(
+            f"Please send 2 to {most} overlapping photos, not {len(photos)} (form field: photos)."
+        )
     for photo in photos:
         if not _is_picture(photo.stream):
             raise BadRequest(f"{_name(photo)} is not a JPEG or PNG picture.")
@@ -200,8 +202,8 @@ def _explain(error: HTTPException) -> Any:
     """Answer an error as the client asked: JSON below /api and for health, else a page."""
     text = error.description or error.name
     if error.code == 413:
-        most = studio().settings.max_upload_mb
-        text = f"That is too much at once: please send at most {most} MB."
+        megabytes, photos = studio().settings.max_upload_mb, studio().settings.max_photos
+        text = f"That is too much: please send at most {megabytes} MB in at most {photos} photos."
     if request.path.startswith("/api/") or request.path == "/healthz":
         return {"error": text}, error.code
     page = render_template("index.html", settings=studio().settings, error=text)

@@ -46,8 +46,7 @@ int run(const std::string& output, const std::vector<std::string>& inputs) {
         try {
             photos.push_back(stitch::read_picture(inputs[i], kMaxPixels));
         } catch (const stitch::BadPicture& error) {
-            return fail(kBadPicture, "cannot use photo " + std::to_string(i + 1) + " (" + inputs[i] +
-                                         "): " + error.what());
+            return fail(kBadPicture, "cannot use photo " + std::to_string(i + 1) + ": " + error.what());
         }
     }
     try {

@@ -1,4 +1,4 @@
-"""`check`: proves that this build can do its work on this machine; changes nothing.
+"""`check`: proves that this build can work on this machine; changes nothing, asks no network.
 
 The updater that runs asks it of the next one before it installs it.
 """
@@ -9,10 +9,12 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from autoupdate.errors import StateError
 from autoupdate.programs import SYSTEM_PATH
 from autoupdate.s3 import load_certificates
 from autoupdate.settings import Settings
 from autoupdate.signature import SignatureError, count_keys
+from autoupdate.state_folder import StateFolder
 
 TOOLS = ("dpkg", "dpkg-deb", "dpkg-query", "ssh-keygen")
 
@@ -27,6 +29,10 @@ def problems(settings: Settings) -> Iterator[str]:
         load_certificates(settings.ca_bundle)
     except OSError as error:
         yield f"cannot load certificates to trust for S3: {error}; see AWS_CA_BUNDLE"
+    try:
+        StateFolder(settings.state_dir).load()
+    except StateError as error:
+        yield str(error)
     folders = (settings.state_dir, *settings.state_dir.parents)
     nearest = next(each for each in folders if each.exists())
     if not os.access(nearest, os.W_OK | os.X_OK):

@@ -43,8 +43,10 @@ def install(clauses: list[str], log: Log, *, lock_seconds: float, install_second
 
     def apt_get(*words: str) -> Ended:
         options = ("-o", f"DPkg::Lock::Timeout={lock_seconds:.0f}")
-        command = ["apt-get", "--quiet", "--yes", *options, *words]
-        return run(command, seconds=install_seconds, environ=unattended_environment())
+        command = ["apt-get", "--quiet", "--yes", "--no-remove", *options, *words]
+        # It waits for the lock first: cut short only then, it may be in the middle of dpkg.
+        seconds = lock_seconds + install_seconds
+        return run(command, seconds=seconds, environ=unattended_environment())
 
     satisfy = ("satisfy", "--no-install-recommends", ", ".join(clauses))
     log.say(f"installs dependencies: {', '.join(clauses)}")

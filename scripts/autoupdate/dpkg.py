@@ -67,6 +67,20 @@ class Dpkg:
         status, _, version = ended.output.strip().partition(" ")
         return version if ended.succeeded and status == "installed" else None
 
+    def has_installed(self, deb: Path, package: str, version: str) -> bool:
+        """Tell whether `package` is installed with `version` and the very files of `deb`.
+
+        The version alone would not do: two builds may bear the same one.
+        """
+        if self.installed_version(package) != version:
+            return False
+        listed = run(["dpkg-deb", "--info", deb, "md5sums"], seconds=_QUERY_SECONDS)
+        try:
+            installed = (self._database / "info" / f"{package}.md5sums").read_text()
+        except OSError:
+            return False
+        return listed.succeeded and listed.output == installed
+
     def installed_versions(self, packages: Sequence[str]) -> dict[str, str]:
         """Return name and version of those of `packages` that are installed."""
         lines = "${Package} ${db:Status-Status} ${Version}\n"

@@ -51,7 +51,16 @@ class HeldError(AutoupdateError):
 
 
 class RefusedError(AutoupdateError):
-    """This release will not be installed."""
+    """This release will not be installed.
+
+    Attributes:
+        outcome: where this machine stands for it, a key of report.STATES: a
+            release that was tried before may have been taken back.
+    """
+
+    def __init__(self, text: str, *, outcome: str = "refused") -> None:
+        super().__init__(text)
+        self.outcome = outcome
 
 
 class MachineError(AutoupdateError):

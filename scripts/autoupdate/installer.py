@@ -51,7 +51,8 @@ class Installer:
         self._log = log
 
     def is_installed(self, release: Release) -> bool:
-        return self._machine.installed_version() == release.version
+        """Tell whether the release's package, which is kept here, is what is installed."""
+        return self._machine.has_installed(self._folder.package(release), release.version)
 
     def is_last_good(self, release: Release) -> bool:
         """Tell whether `release` carries the very package that is kept to go back to."""
@@ -120,27 +121,30 @@ class Installer:
 
         Raises:
             RefusedError: it does not pass; never tried again.
+            PostponedError: a dependency is missing, or there is no room.
         """
         self._stop_if_told()
         self._begin(Step.PROVING, release)
+        package = self._folder.package(release)
+        # First: what the new build is linked with may be among them.
+        self._machine.install_dependencies(package)
         try:
-            self._machine.prove(release, self._folder.package(release), self._folder.proof)
+            self._machine.prove(release, package, self._folder.proof)
         except MachineError as error:
             reason = f"refused {describe(release)} before installing it: {error}"
-            self._refuse(release, reason)
+            self._refuse(release, reason, "refused")
             raise RefusedError(reason) from error
 
     def apply(self, release: Release) -> None:
         """Install, restart the roles, and wait until they are ready; else undo.
 
         Raises:
-            PostponedError: dpkg is busy or a dependency missing; nothing has begun.
+            PostponedError: dpkg is busy; nothing has begun.
             UndoneError: it was taken back.
         """
         self._stop_if_told()
         began = self._clock.monotonic()
         package = self._folder.package(release)
-        self._machine.install_dependencies(package)
         try:
             with self._machine.packages_locked():
                 self._begin(Step.INSTALLING, release)
@@ -148,6 +152,8 @@ class Installer:
             self._begin(Step.RESTARTING, release)
             roles = self._machine.restart_roles(release.version)
         except MachineError as error:
+            # A shutdown ends the roles too; what was begun goes on at the next start.
+            self._stop_if_told()
             self._undo(release, str(error))
         self.keep(release)
         took = self._clock.monotonic() - began
@@ -156,8 +162,26 @@ class Installer:
 
     def keep(self, release: Release) -> None:
         """Make `release` the one to go back to."""
-        self._folder.change(last_good=release, journal=None)
-        self._folder.remove_packages_except(release)
+        state = self._folder.state
+        good = state.last_good
+        previous = state.previous if good and good.sha256 == release.sha256 else good
+        self._folder.change(last_good=release, previous=previous, journal=None)
+        self._folder.remove_packages_except(release, previous)
+
+    def take_back(self, reason: str) -> None:
+        """Put back what was good before the last good release, which turned out not to be.
+
+        Raises:
+            UndoneError: done.
+            MachineError: there is none; or it is not done yet, and tried again.
+        """
+        bad, previous = self._folder.state.last_good, self._folder.state.previous
+        if bad is None or previous is None or not self._folder.holds(previous):
+            raise MachineError(f"{reason}; there is no earlier package to go back to")
+        self._log.say(f"{describe(bad)} failed: {reason}")
+        journal = Journal(Step.RESTORING, bad, 1, one_line(reason))
+        self._folder.change(last_good=previous, previous=None, journal=journal)
+        self._restore(bad, reason)
 
     def _undo(self, release: Release, reason: str) -> NoReturn:
         self._log.say(f"{describe(release)} failed: {reason}")
@@ -176,13 +200,13 @@ class Installer:
             text = (
                 f"{describe(release)} failed: {reason}; there is no earlier package to go back to"
             )
-            self._refuse(release, text)
+            self._refuse(release, text, "broken")
             raise UndoneError(text, serving=False)
         with self._machine.packages_locked():
             self._machine.install(self._folder.package(good))
         trouble = self._bring_back(good)
         text = f"undid {describe(release)}: {reason}" + (f"; but {trouble}" if trouble else "")
-        self._refuse(release, text)
+        self._refuse(release, text, "broken" if trouble else "undone")
         raise UndoneError(text, serving=not trouble)
 
     def _bring_back(self, good: Release) -> str:
@@ -196,11 +220,11 @@ class Installer:
         dead = [name for name in left if name not in ready]
         return f"role {dead[0]} has ended, and nobody starts it" if dead else ""
 
-    def _refuse(self, release: Release, reason: str) -> None:
+    def _refuse(self, release: Release, reason: str, outcome: str) -> None:
         state = self._folder.state
-        refusal = Refusal(release, one_line(reason), self._clock.utc())
+        refusal = Refusal(release, one_line(reason), self._clock.utc(), outcome)
         self._folder.change(refused=state.refused_with(refusal), journal=None)
-        self._folder.remove_packages_except(state.last_good)
+        self._folder.remove_packages_except(state.last_good, state.previous)
 
     def _begin(self, step: Step, release: Release, reason: str = "") -> None:
         """Write down that `step` begins."""

@@ -55,6 +55,16 @@ class Machine:
     def installed_version(self) -> str | None:
         return self._dpkg.installed_version(self._settings.package)
 
+    def has_installed(self, deb: Path, version: str) -> bool:
+        """Tell whether what is installed is `deb`, which has `version`: the same files, too."""
+        return self._dpkg.has_installed(deb, self._settings.package, version)
+
+    def installed_newer_than(self, version: str) -> str | None:
+        """Return the installed version if it is a newer one, else None."""
+        installed = self.installed_version()
+        newer = installed is not None and self._dpkg.satisfies(installed, ">>", version)
+        return installed if newer else None
+
     def prove(self, release: Release, deb: Path, folder: Path) -> None:
         """Raise MachineError unless `deb` is what was signed and passes its own checks."""
         proof.prove(self._settings, self._dpkg, deb, release, folder)
@@ -87,27 +97,34 @@ class Machine:
     def role_statuses(self) -> Mapping[str, RoleStatus | None]:
         return self._roles.statuses()
 
-    def become_installed_updater(self) -> None:
-        """Re-execute this process as the installed updater, if that is another version.
-
-        It has passed its check before it was installed; now the installed file
-        itself is checked once more, which also unpacks and compiles it where
-        it will run. Returns if it stays what it is.
-
-        Raises:
-            MachineError: the installed one is not fit to run.
-        """
+    def other_updater(self) -> str | None:
+        """Return the version of the installed updater if it is not this process's, else None."""
         installed = self._settings.updater
         if not IS_BUNDLE or not installed.exists():
-            return
-        version = run([installed, "--version"], seconds=_VERSION_SECONDS)
-        if version.succeeded and version.output.strip() == VERSION:
-            return
-        checked = run([installed, "check"], seconds=self._settings.check_seconds)
-        if not checked.succeeded:
-            raise MachineError(f"stays {VERSION}: {installed} check failed: {checked.cause}")
-        self._log.say(f"becomes version {version.output.strip()}")
-        self._execute([str(installed), *sys.argv[1:]])
+            return None
+        asked = run([installed, "--version"], seconds=_VERSION_SECONDS)
+        version = asked.output.strip() if asked.succeeded else "unknown"
+        return version if version != VERSION else None
+
+    def try_installed_updater(self) -> int | None:
+        """Let the installed updater look once; return its exit status, None if it came to no end.
+
+        It finds what this one has just installed, and so has nothing to do but
+        all that every later look does.
+        """
+        settings = self._settings
+        # A release that is published just now it would install: dpkg must not be cut short.
+        limits = (settings.download_seconds, settings.lock_seconds, settings.install_seconds)
+        seconds = settings.check_seconds + sum(limits) + settings.ready_seconds
+        tried = run([settings.updater, "--once"], seconds=seconds)
+        if not tried.succeeded:
+            self._log.say(f"the new updater's first look: {tried.cause}")
+        return tried.status
+
+    def become_installed_updater(self, version: str) -> None:
+        """Re-execute this process as the installed updater; raises MachineError if it cannot be."""
+        self._log.say(f"becomes version {version}")
+        self._execute([str(self._settings.updater), *sys.argv[1:]])
 
     def begin_afresh(self) -> None:
         """Re-execute this process: settings are read anew."""

@@ -8,7 +8,7 @@ operator's tools and the updater share this module; both validate.
 Example::
 
     release = Release("panorama-server", "1.0-57", "amd64", sha256, size, 12,
-                      "2026-11-23T08:10:00Z", "8c1f9d0")
+                      "2026-11-23T08:10:00Z", "8c1f9d0", "stable")
     signature = sign(release.to_json(), Path("~/.ssh/id_ed25519"), "panorama-release")
     metadata = to_metadata(release, signature)
 """
@@ -44,6 +44,7 @@ _PATTERNS = {
     "sha256": r"[0-9a-f]{64}",
     "published": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",
     "commit": r"|[0-9a-f]{7,64}",  # empty: built outside of git
+    "channel": r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
 }
 _BOUNDS = {
     "size": (1, 5 * 1024**3),  # S3's limit for one PUT
@@ -67,6 +68,7 @@ class Release:
     sequence: int  # rises with every publication
     published: str  # RFC 3339, UTC
     commit: str
+    channel: str  # signed, so that a trial's release cannot be moved to where all machines look
 
     def __post_init__(self) -> None:
         for name, pattern in _PATTERNS.items():

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def send_usr2(status: RoleStatus) -> bool:
 
 
 def ask_health(host: str, port: int) -> str:
-    """Return the version that ``GET /healthz`` answers.
+    """Return the version that ``GET /healthz`` answers on HOST:PORT, or on the socket HOST.
 
     Raises:
         OSError: no connection, or no answer in time.
@@ -113,6 +114,9 @@ def ask_health(host: str, port: int) -> str:
     connection = http.client.HTTPConnection(any_address.get(bare, bare), port)
     try:
         with time_limit(_HEALTH_SECONDS):
+            if host.startswith("/"):
+                connection.sock = socket.socket(socket.AF_UNIX)
+                connection.sock.connect(host)
             connection.request("GET", "/healthz", headers={"Connection": "close"})
             response = connection.getresponse()
             body = response.read(_MAX_BYTES)

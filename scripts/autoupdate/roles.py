@@ -1,11 +1,12 @@
 """The roles of this machine: told to restart, and watched until they are ready."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from autoupdate import role_status
 from autoupdate.clock import Clock
-from autoupdate.errors import MachineError
+from autoupdate.errors import MachineError, StoppedError
 from autoupdate.init import Init, Told
 from autoupdate.log import Log
 from autoupdate.role_status import RoleStatus
@@ -39,8 +40,14 @@ class Roles:
         self._web_address = web_address
 
     def statuses(self) -> Mapping[str, RoleStatus | None]:
-        """Return what each role says of itself now."""
-        return {name: self._status(name) for name in self._names}
+        """Return what each role says of itself now; of a dead one, that it has ended."""
+        found = {name: self._status(name) for name in self._names}
+        return {
+            name: replace(status, state="ended")
+            if status and not role_status.is_alive(status)
+            else status
+            for name, status in found.items()
+        }
 
     def restart(self, version: str) -> list[str]:
         """Make every role serve `version`: SIGUSR2 or start, then wait.
@@ -50,10 +57,13 @@ class Roles:
 
         Raises:
             MachineError: a role refused, ended, or was not ready in time.
+            StoppedError: told to stop first, as at a shutdown, which ends the roles too.
         """
         restarts = [_Restart(name, version) for name in self._names]
         deadline = self._clock.monotonic() + self._ready_seconds
         while True:
+            if self._clock.stop_wanted:
+                raise StoppedError("told to stop while the roles restart")
             for each in restarts:
                 if not each.over:
                     self._advance(each)

@@ -19,10 +19,10 @@ from autoupdate.settings_kinds import (
 )
 
 _BUCKET = matching(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "an S3 bucket's name")
-_WORD = matching(r"[A-Za-z0-9._-]{1,128}", "letters, digits, . _ -")
+_WORD = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "1 to 64 letters, digits, . _ -")
 _REGION = matching(r"[a-z]{2}[a-z0-9-]{1,30}", "an AWS region")
 _URL = matching(r"|https?://[^\s/]+", "http://HOST:PORT or https://HOST")
-_HOST = matching(r"[A-Za-z0-9.:\[\]_-]*", "a host name or an IP address")
+_HOST = matching(r"[A-Za-z0-9.:\[\]_-]*|/.+", "a host name, an IP address or a socket's path")
 _SECONDS = number(1, 86400)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from autoupdate.errors import SettingsError
 
 _MAX_FILE_BYTES = 1 << 20
-_LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(?:\"([^\"]*)\"|'([^']*)'|([^\"']*))")
+_LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(?:\"(.*)\"|'(.*)'|(.*))")
 
 
 @dataclass(frozen=True)

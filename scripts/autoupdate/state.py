@@ -15,6 +15,7 @@ from autoupdate.release import Release
 # Changed when an older updater could not read the file any more.
 FORMAT = 1
 MAX_REFUSALS = 20
+MAX_CHANNELS = 20
 
 T = TypeVar("T")
 
@@ -46,18 +47,27 @@ class Refusal:
     release: Release
     reason: str
     time: str
+    outcome: str = "refused"  # where it left this machine: a key of report.STATES
 
 
 @dataclass(frozen=True)
 class State:
     """All of it. Immutable: what is in memory is what is on disk."""
 
-    accepted: Release | None = None  # the highest sequence that was ever acted on
+    accepted: tuple[Release, ...] = ()  # of each channel the highest that was ever acted on
     last_good: Release | None = None  # its package is kept
+    previous: Release | None = None  # good before that; kept until another follows
     refused: tuple[Refusal, ...] = ()
     journal: Journal | None = None
     condition: str = ""  # what keeps the updater from its work, for `status`
     condition_since: str = ""
+
+    def accepted_in(self, channel: str) -> Release | None:
+        return next((each for each in self.accepted if each.channel == channel), None)
+
+    def accepted_with(self, release: Release) -> tuple[Release, ...]:
+        others = [each for each in self.accepted if each.channel != release.channel]
+        return (*others, release)[-MAX_CHANNELS:]
 
     def refusal_of(self, release: Release) -> Refusal | None:
         return next((each for each in self.refused if each.release == release), None)
@@ -83,9 +93,10 @@ class State:
         document = json.loads(text)
         if document["format"] != FORMAT:
             raise ValueError(f"it is of format {document['format']!r:.20}, not {FORMAT}")
-        for name in ("accepted", "last_good"):
+        for name in ("last_good", "previous"):
             if document[name]:
                 document[name] = _build(Release, document[name])
+        document["accepted"] = tuple(_build(Release, each) for each in document["accepted"])
         document["refused"] = tuple(_with_release(Refusal, each) for each in document["refused"])
         if document["journal"]:
             journal = {**document["journal"], "step": Step(document["journal"]["step"])}

@@ -1,10 +1,10 @@
 """The state on disk: loaded once, replaced durably, locked against a second updater.
 
-Layout of STATE_DIR (the owner's; readable by all, for `status`)::
+Layout of STATE_DIR, which is root's alone on a server::
 
     state.json          state.State
     lock                flock(2)ed while an updater works
-    packages/HASH.deb   the last good package, and the one on its way
+    packages/HASH.deb   the last two good packages, and the one on its way
     proof/              a package unpacked aside, while it proves itself
     HOLD                put there by an operator (HOLD_FILE)
 """
@@ -36,6 +36,7 @@ class StateFolder:
         self._packages = path / "packages"
         self.proof = path / "proof"
         self.state = State()  # as on disk
+        self._lock = -1
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -46,19 +47,31 @@ class StateFolder:
         """
         try:
             self._packages.mkdir(mode=0o755, parents=True, exist_ok=True)
-            lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._lock = os.open(self._path / "lock", flags, 0o644)
         except OSError as error:
             raise StateError(
                 f"cannot use {self._path}: {error.strerror}; set AUTOUPDATE_STATE_DIR"
             ) from error
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StateError(f"another updater works in {self._path}") from error
+            _take(self._lock, self._path)
             yield
         finally:
-            os.close(lock)
+            os.close(self._lock)
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Let another updater work here meanwhile; call it `locked`. Then take its state.
+
+        Raises:
+            StateError: it still works here afterwards.
+        """
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            _take(self._lock, self._path)
+            self.load()
 
     def load(self) -> None:
         """Take the state from disk; it is empty at the very first start.
@@ -153,3 +166,10 @@ class StateFolder:
         for path in self._packages.iterdir():
             if path not in kept:
                 path.unlink(missing_ok=True)
+
+
+def _take(lock: int, path: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StateError(f"another updater works in {path}") from error

@@ -14,7 +14,7 @@ def table(settings: Settings, state: State, machine: Machine) -> str:
         ("follows", f"s3://{settings.bucket}/{settings.release_key}"),
         ("installed", machine.installed_version() or "nothing"),
         ("good", _release(state.last_good)),
-        ("accepted", _release(state.accepted)),
+        ("accepted", _release(state.accepted_in(settings.channel))),
     ]
     if state.journal:
         rows.append(("under way", f"{state.journal.step.value} {_release(state.journal.release)}"))

@@ -30,15 +30,23 @@ def examine(offer: Offer, allowed_signers: Path, namespace: str) -> tuple[Releas
     return release, signer
 
 
-def check_meant_for(release: Release, package: str, architecture: str, max_bytes: float) -> None:
-    """Raise RefusedError if `release` is another machine's, or too large."""
+def check_meant_for(release: Release, package: str, architecture: str, channel: str) -> None:
+    """Raise RefusedError if `release` is another machine's."""
     if release.package != package:
         raise _refused(release, f"it is package {release.package}, this machine runs {package}")
     if release.architecture not in {architecture, "all"}:
         raise _refused(release, f"it is for {release.architecture}, this machine is {architecture}")
-    if release.size > max_bytes:
+    if release.channel != channel:
         raise _refused(
-            release, f"{release.size} bytes are more than MAX_PACKAGE_MB={max_bytes / 2**20:g}"
+            release, f"it is for channel {release.channel}, this machine follows {channel}"
+        )
+
+
+def check_size(release: Release, max_megabytes: float) -> None:
+    """Raise RefusedError if `release` is too large."""
+    if release.size > max_megabytes * 2**20:
+        raise _refused(
+            release, f"{release.size} bytes are more than MAX_PACKAGE_MB={max_megabytes:g}"
         )
 
 
@@ -48,7 +56,7 @@ def check_sequence(release: Release, state: State) -> None:
     Equal is allowed for the very release that was accepted: its installation
     may have been put off.
     """
-    accepted = state.accepted
+    accepted = state.accepted_in(release.channel)
     if accepted and release.sequence < accepted.sequence:
         raise _refused(
             release,
@@ -60,7 +68,19 @@ def check_sequence(release: Release, state: State) -> None:
             release, f"its sequence was used before, by another release of {accepted.version}"
         )
     if refusal := state.refusal_of(release):
-        raise RefusedError(refusal.reason)
+        raise RefusedError(refusal.reason, outcome=refusal.outcome)
+
+
+def check_first(release: Release, installed: str) -> None:
+    """Raise RefusedError: nothing was ever accepted here, and `installed` is newer.
+
+    A machine without a memory cannot tell a rollback from a replayed old release.
+    """
+    raise _refused(
+        release,
+        f"{installed} is installed, which is newer, and nothing was accepted here before; "
+        "to go back on this machine, install the older package by hand",
+    )
 
 
 def describe(release: Release) -> str:

@@ -22,7 +22,14 @@ from autoupdate.release import Release
 from autoupdate.report import Reporter, Standing
 from autoupdate.settings import Settings
 from autoupdate.state_folder import StateFolder
-from autoupdate.trust import check_meant_for, check_sequence, describe, examine
+from autoupdate.trust import (
+    check_first,
+    check_meant_for,
+    check_sequence,
+    check_size,
+    describe,
+    examine,
+)
 
 # Machines that were started together do not poll together for long.
 JITTER = 0.05
@@ -31,6 +38,10 @@ JITTER = 0.05
 MAX_PATIENCE_INTERVALS = 30
 
 MAX_HOLD_REASON = 200
+
+# Of a new updater's first look (cli.EXIT_STATUSES): it is current, or something
+# keeps it from its work that is not its own fault.
+WORKING_STATUSES = {0, 5, 9, 10, 11}
 
 
 class Updater:
@@ -66,8 +77,10 @@ class Updater:
             problem = self.look()
             if self._clock.stop_wanted:
                 return
-            if self._clock.restart_wanted or self._folder.state.last_good != good_before:
-                self._become_what_is_installed()
+            if self._clock.restart_wanted:
+                self._begin_afresh()
+            elif self._folder.state.last_good != good_before:
+                problem = self._become_what_is_installed() or problem
                 memory.give_back()
             self._clock.rest(self._pause_after(problem))
 
@@ -98,7 +111,7 @@ class Updater:
         try:
             release = self._trust(offer)
             self._respect_hold(release)
-            self._folder.change(accepted=release)
+            self._folder.change(accepted=self._folder.state.accepted_with(release))
             if self._installer.is_last_good(release) and self._installer.is_installed(release):
                 self._installer.keep(release)
                 return None
@@ -117,13 +130,12 @@ class Updater:
     def _trust(self, offer: Offer) -> Release:
         settings, state = self._settings, self._folder.state
         release, signer = examine(offer, settings.allowed_signers, settings.namespace)
-        check_meant_for(
-            release,
-            settings.package,
-            self._machine.architecture(),
-            int(settings.max_package_mb * 2**20),
-        )
+        check_meant_for(release, settings.package, self._machine.architecture(), settings.channel)
+        check_size(release, settings.max_package_mb)
         check_sequence(release, state)
+        newer = None if state.accepted else self._machine.installed_newer_than(release.version)
+        if newer:
+            check_first(release, newer)
         if release != self._offered:
             self._log.say(f"{describe(release)} is signed by {signer}")
         self._offered = release
@@ -179,15 +191,43 @@ class Updater:
             )
         )
 
-    def _become_what_is_installed(self) -> None:
+    def _begin_afresh(self) -> None:
+        self._clock.restart_wanted = False
         try:
-            if self._clock.restart_wanted:
-                self._clock.restart_wanted = False
-                self._machine.begin_afresh()
-            else:
-                self._machine.become_installed_updater()
+            self._machine.begin_afresh()
         except MachineError as error:
             self._log.say(str(error))
+
+    def _become_what_is_installed(self) -> AutoupdateError | None:
+        """Become the updater of the release just installed, once it has looked itself.
+
+        An updater that cannot update would be the last one of this machine: the
+        release that brings it is taken back.
+        """
+        problem: AutoupdateError | None = None
+        try:
+            version = self._machine.other_updater()
+            if version:
+                with self._folder.lent():
+                    status = self._machine.try_installed_updater()
+                if status not in WORKING_STATUSES and self._offer_is_as_seen():
+                    self._installer.take_back(
+                        f"its updater ended with status {status} at its first look"
+                    )
+                self._machine.become_installed_updater(version)
+        except (MachineError, StateError, UndoneError) as error:
+            problem = error
+            self._problem = error
+            self._conclude(error)
+        return problem
+
+    def _offer_is_as_seen(self) -> bool:
+        """Tell whether the new updater looked at the very offer that this one has installed."""
+        try:
+            offer = self._bucket.head(self._settings.release_key)
+        except BucketError:
+            return False
+        return isinstance(self._seen, tuple) and self._seen[0] == offer
 
     def _pause_after(self, problem: AutoupdateError | None) -> float:
         """Return seconds until the next look."""
@@ -207,9 +247,10 @@ def _state_of(problem: AutoupdateError | None) -> str:
     """Return the key of report.STATES that `problem` means."""
     if isinstance(problem, UndoneError):
         return "undone" if problem.serving else "broken"
+    if isinstance(problem, RefusedError):
+        return problem.outcome
     states = {
         type(None): "current",
-        RefusedError: "refused",
         HeldError: "held",
         MachineError: "broken",
     }

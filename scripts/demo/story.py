@@ -46,12 +46,16 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="slipway-demo-"))
     try:
         with ExitStack() as cleanup:
-            Demo(folder, cleanup).run()
+            try:
+                Demo(folder, cleanup).run()
+            except (KeyboardInterrupt, SystemExit):
+                print("\ndemo: interrupted; ends what it started …", file=sys.stderr)
+                raise
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ndemo: interrupted; all that it started has ended", file=sys.stderr)
+        print("demo: all that it started has ended", file=sys.stderr)
         return 130
     finally:
         shutil.rmtree(folder)
@@ -96,8 +100,8 @@ class Demo:
         self._say.step("1", f"write code, test, commit: this tree is version {version}")
         tree = self._tree(version)
         self._say.step("2", "one executable, nothing to install beside a modern Linux")
-        tree.make("build")
-        self._say.line(f"{name} {tree.size(name)}, stitch {tree.size('stitch')}")
+        tree.make("build")  # make has done it before it started the demo
+        self._say.line(f"{name} {tree.size(name)}, stitch {tree.size('stitch')}", timed=False)
         self._say.step("3", "a .deb with the executables, Upstart jobs and systemd units")
         tree.make("package")
         self._say.line(f"{package} {tree.size(package)}")
@@ -159,11 +163,11 @@ class Demo:
         self._say.line("signed and published")
         for machine in self._machines:
 
-            def refused(machine: Machine = machine) -> bool:
-                return self._refused(machine, version)
+            def took_back(machine: Machine = machine) -> bool:
+                return self._took_back(machine, version)
 
-            self._wait(machine, refused, f"{machine.name} refuses {version}")
-            self._say.line(f"{machine.name} refused it and serves {serving}")
+            self._wait(machine, took_back, f"{machine.name} takes {version} back")
+            self._say.line(f"{machine.name} took it back, and serves {serving}")
         job = self._upload(self._machines[1])
         self._finish(job, "photos uploaded afterwards to web-2")
 
@@ -196,7 +200,7 @@ class Demo:
         environ = {**os.environ, **self._cloud_environ}
         tree = Tree.copy(self._folder / version, variables, environ)
         if edit:
-            self._say.step("", f"a commit makes it {version}: {edit}")
+            self._say.step("", f"a change, as the next commit, {version}: {edit}")
             edit.apply(tree.path)
             tree.make("package")
             self._say.line("built and packaged")
@@ -216,11 +220,11 @@ class Demo:
             self._wait(machine, serves, f"{machine.name} serves {version}")
             self._say.line(f"{machine.name} serves {version}")
 
-    def _refused(self, machine: Machine, version: str) -> bool:
-        """Tell whether the machine's own report says that it did not keep `version`."""
+    def _took_back(self, machine: Machine, version: str) -> bool:
+        """Tell whether the machine's own report says that it put the version before back."""
         answer = self._s3.get_object(Bucket=BUCKET, Key=f"fleet/{machine.name}.json")
         report = json.load(answer["Body"])
-        return report["release"] == version and report["state"] in {"refused", "undone"}
+        return bool(report["release"] == version and report["state"] == "undone")
 
     def _upload(self, machine: Machine) -> Job:
         folder = self._folder / "photos"

@@ -115,6 +115,7 @@ def test_settings_of_the_bucket_travel_with_the_package(tmp_path: Path, signing_
         ({"NAME": "a" * 30}, "cannot use NAME="),
         ({"MAINTAINER": "Ann"}, "cannot use MAINTAINER=Ann"),
         ({"VERSION": ""}, "VERSION is not set"),
+        ({"VERSION": "1.0 2"}, "cannot use VERSION=1.0 2"),
         ({"BUCKET": "no bucket"}, "cannot use BUCKET=no bucket"),
         ({"SIGNING_KEY": "/nowhere/key"}, "ssh-keygen -t ed25519 -f /nowhere/key"),
     ],

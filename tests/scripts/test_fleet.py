@@ -2,9 +2,9 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +29,19 @@ class Fleet:
 
     def publish(self, version: str, sequence: int) -> None:
         release = Release("tiny-server", version, "all", "0" * 64, 1, sequence,
-                          "2026-11-23T08:10:00Z", "")  # fmt: skip
+                          "2026-11-23T08:10:00Z", "", "stable")  # fmt: skip
         metadata = to_metadata(release, sign(release.to_json(), self._key, "tiny-release"))
         key = "stable/tiny-server.deb"
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=b"1", Metadata=metadata)
 
-    def report(self, machine: str, *, minutes: int = 0, **fields: object) -> None:
-        """Store a well-formed report, `minutes` old."""
-        time = datetime.now(timezone.utc) - timedelta(minutes=minutes)
+    def report(self, machine: str, **fields: object) -> None:
+        """Store a well-formed report."""
         document = {
             "state": "current",
             "version": "1.0-2",
             "sequence": 2,
             "error": None,
             "roles": {"web": {"version": "1.0-2", "state": "ready", "pid": 7}},
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ"),
             **fields,
         }
         self.write(machine, json.dumps(document).encode())
@@ -81,9 +79,10 @@ def test_machines_on_the_release_are_a_table_and_exit_status_0(fleet: Fleet) -> 
     ("fields", "word"),
     [
         ({"version": "1.0-1", "state": "undone", "error": "it did not work"}, "it did not work"),
-        ({"version": "1.0-1"}, "1.0-1"),
         ({"state": "held", "error": "held by HOLD"}, "held"),
-        ({"minutes": 45}, "silent"),
+        ({"sequence": 1}, "1.0-2"),
+        ({"roles": {"web": {"version": "1.0-2", "state": "failed"}}}, "web 1.0-2 failed"),
+        ({"roles": {"web": {"version": "1.0-2", "state": "ended"}}}, "web 1.0-2 ended"),
     ],
 )
 def test_machine_that_is_elsewhere_is_exit_status_3(
@@ -114,10 +113,15 @@ def test_hostile_report_harms_neither_terminal_nor_table(fleet: Fleet, body: byt
     assert result.stderr == ""
     assert all(character.isprintable() or character == "\n" for character in result.stdout)
     assert len(result.stdout) < 2000
-    assert "web-1" in result.stdout
+    assert ["web-1" in result.stdout, "web-2" in result.stdout] == [True, True]
+
+
+def test_age_is_told_by_the_buckets_clock(fleet: Fleet) -> None:
+    fleet.report("web-1", time="2099-01-01T00:00:00Z")
+    assert re.search(r"web-1 .* \d+ s ago$", fleet.status().stdout, re.M)
 
 
 def test_no_machine_yet_is_said(fleet: Fleet) -> None:
     result = fleet.status()
-    assert result.returncode == 0
+    assert result.returncode == 3
     assert "0 of 0 machines" in result.stdout

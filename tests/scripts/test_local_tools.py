@@ -89,8 +89,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory, signing_key: Path) -> Path:
 
 def make(tree: Path, key: Path, *words: str) -> str:
     """Run make; return what it said."""
+    settings = [f"NAME={NAME}", "VERSION=1.0-1", f"SIGNING_KEY={key}", "BUCKET="]
     done = subprocess.run(
-        ["make", *words, f"NAME={NAME}", "VERSION=1.0-1", f"SIGNING_KEY={key}", "BUCKET="],
+        ["make", *settings, *words],
         cwd=tree, env=with_environment_of_a_user(),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
@@ -118,6 +119,17 @@ def test_only_what_depends_on_a_change_is_rebuilt(
     (tree / changed).touch()
     said = make(tree, signing_key, "package").splitlines()
     assert said == [f"builds {each}" for each in (*rebuilt, f"build/{NAME}-server.deb")]
+
+
+def test_package_follows_settings_given_on_the_command_line(
+    tree: Path, signing_key: Path, tmp_path: Path
+) -> None:
+    make(tree, signing_key, "package")
+    said = make(tree, signing_key, "package", "BUCKET=releases-acme", "MAINTAINER=O'Hara <o@a.org>")
+    assert said == f"builds build/{NAME}-server.deb\n"
+    subprocess.run(["dpkg-deb", "-x", tree / f"build/{NAME}-server.deb", tmp_path], check=True)
+    defaults = (tmp_path / f"usr/share/{NAME}/defaults").read_text()
+    assert "\nBUCKET=releases-acme\n" in defaults
 
 
 def test_parallel_make_builds_all(tree: Path, signing_key: Path) -> None:
@@ -228,8 +240,10 @@ def test_run_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
         )  # fmt: skip
     wait_for(lambda: log.read_text().count(": serving ") == 2 or process.poll(), "both serve")
     urllib.request.urlopen("http://127.0.0.1:18765/healthz", timeout=10).close()
+    # The whole group gets a Ctrl-C; the shell alone tells the roles, once.
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(PATIENCE_SECONDS) == 0, log.read_text()
+    assert "told twice" not in log.read_text()
     wait_for(lambda: not processes_below(tmp_path), "no process left")
 
 

@@ -156,7 +156,7 @@ def test_rollback_lists_what_it_can_go_back_to(operator: Operator) -> None:
 def test_rollback_with_nothing_older_says_so(operator: Operator) -> None:
     refused(operator.run("rollback"), "nothing was ever published")
     operator.deploy("1.0-1")
-    refused(operator.run("rollback"), "keeps no version lower than 1.0-1", "--list")
+    refused(operator.run("rollback"), "keeps no version lower than 1.0-1", "make releases")
     refused(operator.run("rollback", "1.0-7"), "keeps no 1.0-7")
     assert operator.versions() == 1
 

@@ -2,6 +2,7 @@
 
 import random
 import time
+from functools import partial
 from pathlib import Path
 
 from echo_service import EchoService, running, write_build
@@ -32,7 +33,7 @@ def test_signals_at_any_moment_of_a_life_never_kill_it(tmp_path: Path) -> None:
         delays = [random.uniform(0, 0.3) for _ in range(3)]
         with running(tmp_path, wait=False) as service:
             # The status file says that signals wait from now on.
-            wait_for(lambda service=service: _began(service), "the life has begun")
+            wait_for(partial(has_begun, service), "the life has begun")
             for delay in delays[:2]:
                 time.sleep(delay)
                 service.restart()
@@ -44,7 +45,7 @@ def test_signals_at_any_moment_of_a_life_never_kill_it(tmp_path: Path) -> None:
             assert not service.status_file.exists()
 
 
-def _began(service: EchoService) -> bool:
+def has_begun(service: EchoService) -> bool:
     return service.status().get("pid") == service.pid
 
 

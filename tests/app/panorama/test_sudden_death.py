@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_any_process_may_be_killed_at_any_moment(place: Installation) -> None:
 
     for number in range(KILLS):
         for role in ("web", "vision"):
-            wait_for(lambda role=role: is_serving(role), f"{role} serves after {number} kills")
+            wait_for(partial(is_serving, role), f"{role} serves after {number} kills")
         if number % 2:
             # In the middle of a restart.
             os.kill(supervisors["web"].pid, signal.SIGUSR2)

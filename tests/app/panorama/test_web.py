@@ -92,7 +92,9 @@ def test_too_large_an_upload_is_refused_before_it_is_read(client: FlaskClient) -
         environ_overrides={"CONTENT_LENGTH": str(2 * 1024**3)},
     )
     assert answer.status_code == 413
-    assert answer.json == {"error": "That is too much at once: please send at most 1 MB."}
+    assert answer.json == {
+        "error": "That is too much: please send at most 1 MB in at most 12 photos."
+    }
 
 
 def test_upload_without_a_length_is_cut_where_the_limit_is(client: FlaskClient) -> None:

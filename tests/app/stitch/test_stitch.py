@@ -167,7 +167,7 @@ def test_upload_that_is_no_picture_is_named(tmp_path: Path, photos: list[Path], 
     output = tmp_path / "out.jpg"
     result = stitch(output, photos[0], bad)
     assert result.returncode == BAD_PICTURE
-    assert result.stderr.startswith(f"stitch: cannot use photo 2 ({bad}): ")
+    assert result.stderr.startswith("stitch: cannot use photo 2: ")
     assert result.stderr.count("\n") == 1
     assert not output.exists()
 

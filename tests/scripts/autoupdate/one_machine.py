@@ -16,7 +16,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,8 @@ class OneMachine:
 
     def start(self, role: str = "web") -> "subprocess.Popen[bytes]":
         """Start a role as an init would, and wait until it is ready."""
-        process = subprocess.Popen([self.root / "usr/bin" / NAME, role], env=self.environ)
+        command = [str(self.root / "usr/bin" / NAME), role]
+        process = subprocess.Popen(command, env=self.environ, start_new_session=True)
         self._processes.append(process)
         wait_for(lambda: self.role(role).get("state") == "ready", f"{role} ready")
         return process
@@ -161,7 +162,9 @@ class OneMachine:
 
     def stop(self) -> None:
         for process in self._processes:
-            process.send_signal(signal.SIGKILL)
+            # Its children too: it may have been about to prove a build that hangs.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

@@ -65,6 +65,7 @@ class Package:
             "sequence": sequence,
             "published": "2026-11-23T08:10:00Z",
             "commit": "8c1f9d0",
+            "channel": "stable",
         }
         return Release(**{**fields, **other})  # type: ignore[arg-type]
 
@@ -103,6 +104,14 @@ def build_package(
     stub = _UPDATER % {"check": updater_check, "version": version}
     _write_program(tree / f"usr/bin/{NAME}-autoupdate", stub if updater is None else updater)
     (tree / f"etc/{NAME}/allowed_signers").write_text(allowed_signers)
+    files = [each for each in sorted(tree.rglob("*/*")) if each.is_file()]
+    sums = [
+        f"{hashlib.md5(each.read_bytes(), usedforsecurity=False).hexdigest()}  "
+        f"{each.relative_to(tree)}\n"
+        for each in files
+        if each.parent.name != "DEBIAN"
+    ]
+    (tree / "DEBIAN/md5sums").write_text("".join(sums))
     path = folder / f"{version}.deb"
     command = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), str(path)]
     # The same package, byte for byte, whenever it is made.

@@ -24,6 +24,7 @@ RELEASE = Release(
     sequence=12,
     published="2026-11-23T08:10:00Z",
     commit="8c1f9d0",
+    channel="stable",
 )
 
 
@@ -153,7 +154,17 @@ def test_any_field_of_any_type_is_accepted_as_it_is_or_refused(changes: dict[str
 
 def test_release_that_says_untrue_things_cannot_be_made() -> None:
     with pytest.raises(ReleaseError, match="release: size"):
-        Release("panorama-server", "1.0-1", "amd64", "0" * 64, 0, 1, "2026-11-23T08:10:00Z", "")
+        Release(
+            "panorama-server",
+            "1.0-1",
+            "amd64",
+            "0" * 64,
+            0,
+            1,
+            "2026-11-23T08:10:00Z",
+            "",
+            "stable",
+        )
 
 
 def test_metadata_beyond_what_s3_keeps_is_refused_before_the_upload() -> None:

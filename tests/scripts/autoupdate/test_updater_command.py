@@ -161,43 +161,66 @@ def test_start_without_the_bucket_waits_for_it(host: OneMachine) -> None:
         assert running.process.wait() == 0
 
 
-def test_new_updater_takes_over_in_place(
-    host: OneMachine, operator: Operator, tmp_path: Path
-) -> None:
-    # Two builds of this very updater, laid out as their executables unpack themselves.
-    commands = {}
-    for version in ("1.0-1", "1.0-2"):
-        build = tmp_path / f"unpacked-{version}"
-        shutil.copytree(SCRIPTS / "autoupdate", build / "autoupdate")
-        about = {"name": f"{NAME}-autoupdate", "version": version, "commit": "8c1f9d0"}
-        (build / "build.json").write_text(json.dumps(about))
-        python = f"PYTHONPATH='{build}:{LIBRARIES}' exec '{sys.executable}'"
-        commands[version] = f'#!/bin/sh\n{python} -m autoupdate "$@"\n'
-    packages = {version: host.package(version, updater=text) for version, text in commands.items()}
-    operator.publish(packages["1.0-1"], 1, host)
-    first = tmp_path / "first"
-    first.write_text(commands["1.0-1"])
-    first.chmod(0o755)
-    with daemon(host, str(first)) as running:
+def unpacked_updater(
+    folder: Path, version: str, edit: tuple[str, str] = ("import random", "import random")
+) -> str:
+    """Lay out a build of this very updater as its executable unpacks itself; return a starter."""
+    build = folder / f"unpacked-{version}"
+    shutil.copytree(SCRIPTS / "autoupdate", build / "autoupdate")
+    file = build / "autoupdate/updater.py"
+    assert edit[0] in file.read_text()
+    file.write_text(file.read_text().replace(*edit))
+    about = {"name": f"{NAME}-autoupdate", "version": version, "commit": "8c1f9d0"}
+    (build / "build.json").write_text(json.dumps(about))
+    python = f"PYTHONPATH='{build}:{LIBRARIES}' exec '{sys.executable}'"
+    return f'#!/bin/sh\n{python} -m autoupdate "$@"\n'
+
+
+@pytest.fixture
+def first(host: OneMachine, operator: Operator, tmp_path: Path) -> Iterator[Daemon]:
+    """Version 1.0-1 is installed, and its updater at work."""
+    starter = unpacked_updater(tmp_path, "1.0-1")
+    operator.publish(host.package("1.0-1", updater=starter), 1, host)
+    program = tmp_path / "first"
+    program.write_text(starter)
+    program.chmod(0o755)
+    with daemon(host, str(program)) as running:
         running.wait_for_line("1.0-1 follows s3://")
-        wait_for(lambda: host.installed() == "1.0-1", "first version installed")
-        operator.publish(packages["1.0-2"], 2, host)
-        running.wait_for_line("becomes version 1.0-2")
-        running.wait_for_line("1.0-2 follows s3://")
-        wait_for(lambda: operator.report().get("updater") == "1.0-2", "the new updater reports")
-        assert running.process.poll() is None
+        wait_for(lambda: operator.report().get("state") == "current", "first version installed")
+        yield running
 
 
-def test_resident_memory_is_at_most_35_mb(host: OneMachine, operator: Operator) -> None:
-    operator.publish(host.package("1.0-1"), 1, host)
-    start = f"import sys; sys.path[:0] = [{str(SCRIPTS)!r}, {LIBRARIES!r}]; sys.argv[1:] = []\n"
-    program = f"{start}from autoupdate.cli import main; sys.exit(main())"
-    with daemon(host, sys.executable, "-IS", "-c", program) as running:
-        wait_for(lambda: operator.report().get("state") == "current", "an update is behind it")
-        rss = re.search(
-            r"VmRSS:\s+(\d+) kB", Path(f"/proc/{running.process.pid}/status").read_text()
-        )
-        assert rss and int(rss[1]) * 1024 <= 35e6
+def test_new_updater_takes_over_in_place(
+    first: Daemon, host: OneMachine, operator: Operator, tmp_path: Path
+) -> None:
+    second = host.package("1.0-2", updater=unpacked_updater(tmp_path, "1.0-2"))
+    operator.publish(second, 2, host)
+    first.wait_for_line("becomes version 1.0-2")
+    first.wait_for_line("1.0-2 follows s3://")
+    wait_for(lambda: operator.report().get("updater") == "1.0-2", "the new updater reports")
+    assert first.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ("offer = self._bucket.head(", "offer = self._buckett.head("),
+        ("self._conclude(problem)", "raise SystemExit(0 if 0 else 70)"),
+    ],
+)
+def test_updater_that_passes_its_check_but_cannot_look_is_taken_back(
+    first: Daemon, host: OneMachine, operator: Operator, tmp_path: Path, edit: tuple[str, str]
+) -> None:
+    bad = host.package("1.0-2", updater=unpacked_updater(tmp_path, "1.0-2", edit))
+    operator.publish(bad, 2, host)
+    first.wait_for_line("undid release 1.0-2 (sequence 2): its updater ended with status")
+    assert host.installed() == "1.0-1"
+    wait_for(lambda: operator.report().get("state") == "undone", "the report says so")
+    # And the machine is not lost: the next release comes through.
+    good = host.package("1.0-3", updater=unpacked_updater(tmp_path, "1.0-3"))
+    operator.publish(good, 3, host)
+    first.wait_for_line("1.0-3 follows s3://")
+    assert host.installed() == "1.0-3"
 
 
 # Once, and what it exits with

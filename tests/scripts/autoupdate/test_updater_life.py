@@ -157,7 +157,7 @@ def test_same_package_published_again_is_accepted_without_installation(
     since = serving.role()["since"]
     serving.publish(serving.package("1.0-1"), sequence=7)
     assert serving.look() is None
-    assert serving.state.accepted and serving.state.accepted.sequence == 7
+    assert [each.sequence for each in serving.state.accepted] == [7]
     assert serving.role()["since"] == since
 
 
@@ -242,11 +242,14 @@ def test_package_folder_that_cannot_be_written_postpones_the_update(serving: One
     assert serving.installed() == "1.0-2"
 
 
-def test_nothing_but_the_last_good_package_is_kept(serving: OneMachine) -> None:
-    serving.publish(serving.package("1.0-2"), sequence=2)
-    serving.look()
+def test_nothing_but_the_last_two_good_packages_are_kept(serving: OneMachine) -> None:
+    for sequence in (2, 3):
+        serving.publish(serving.package(f"1.0-{sequence}"), sequence=sequence)
+        serving.look()
     assert not (serving.settings.state_dir / "proof").exists()
-    good = serving.state.last_good
-    assert good and list((serving.settings.state_dir / "packages").iterdir()) == [
-        serving.folder.package(good)
-    ]
+    good, previous = serving.state.last_good, serving.state.previous
+    assert good
+    assert previous
+    assert (good.version, previous.version) == ("1.0-3", "1.0-2")
+    kept = {serving.folder.package(good), serving.folder.package(previous)}
+    assert set((serving.settings.state_dir / "packages").iterdir()) == kept

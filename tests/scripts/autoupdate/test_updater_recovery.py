@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from one_machine import OneMachine
 
-from autoupdate.errors import UndoneError
+from autoupdate.errors import StoppedError, UndoneError
 from autoupdate.installer import MAX_ATTEMPTS
 from autoupdate.state import Step
 
@@ -117,6 +117,25 @@ def test_hold_does_not_stop_a_repair_that_is_under_way(serving: OneMachine) -> N
     serving.settings.hold_file.touch()
     serving.look()
     assert serving.dpkg_says() == "installed 1.0-2"
+
+
+def test_shutdown_while_roles_restart_goes_on_with_the_next_start(serving: OneMachine) -> None:
+    # Everything is stopped at once: the role ends, its status file goes, the updater is told.
+    serving.publish(serving.package("1.0-2"), sequence=2)
+    look_until_killed(serving, Step.RESTARTING)
+    serving.stop()
+    (serving.settings.runtime_dir / "web.json").unlink()
+    serving.clock.stop_wanted = True
+    assert isinstance(serving.look(), StoppedError)
+    journal = serving.state.journal
+    assert journal
+    assert journal.step is Step.RESTARTING
+    serving.clock.stop_wanted = False
+    serving.restart_updater()
+    serving.start("web")
+    assert serving.look() is None
+    assert serving.dpkg_says() == "installed 1.0-2"
+    assert serving.role()["version"] == "1.0-2"
 
 
 def test_stop_before_the_installation_leaves_nothing_begun(serving: OneMachine) -> None:

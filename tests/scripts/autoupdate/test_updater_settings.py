@@ -37,7 +37,7 @@ def test_names_follow_the_service() -> None:
 
 
 def test_file_has_comments_quotes_and_settings_of_others(tmp_path: Path) -> None:
-    text = "# a comment\n; another\n\nBUCKET=\"a-bucket\"\nROLES='web vision'\nQUEUE_URL=x\n"
+    text = '# a comment\n; another\n\nBUCKET="a-bucket"\nROLES=\'web vision\'\nX=say "hi" now\n'
     found = settings.load(write(tmp_path, text))
     assert (found.bucket, found.roles) == ("a-bucket", ("web", "vision"))
 

@@ -17,12 +17,12 @@ from autoupdate.state_folder import StateFolder
 def release(sequence: int = 1) -> Release:
     return Release(
         "panorama-server", f"1.0-{sequence}", "amd64", f"{sequence:064x}", 4, sequence,
-        "2026-11-23T08:10:00Z", "",
+        "2026-11-23T08:10:00Z", "", "stable",
     )  # fmt: skip
 
 
 FULL = State(
-    accepted=release(3),
+    accepted=(release(3),),
     last_good=release(2),
     refused=(Refusal(release(1), "it did not start", "2026-11-23T08:10:00Z"),),
     journal=Journal(Step.INSTALLING, release(3), 1, ""),
@@ -55,7 +55,7 @@ def test_older_updater_reads_what_a_newer_one_wrote() -> None:
     document = json.loads(FULL.to_json())
     document["waves"] = {"joined": 1}
     document["journal"]["wave"] = 3
-    document["accepted"]["minimum_updater"] = "2.0"
+    document["accepted"][0]["minimum_updater"] = "2.0"
     assert State.from_json(json.dumps(document)) == FULL
 
 
@@ -78,14 +78,14 @@ def test_damaged_state_is_neither_used_nor_thrown_away(
 def test_state_that_cannot_be_written_stays_what_it_was(
     folder: StateFolder, tmp_path: Path
 ) -> None:
-    folder.change(accepted=release(1))
+    folder.change(accepted=(release(1),))
     # The temporary name is taken by a folder: the write fails at its first step.
     (tmp_path / "state/.state.json.new").mkdir()
     with pytest.raises(StateError, match="cannot write"):
-        folder.change(accepted=release(2))
-    assert folder.state.accepted == release(1)
+        folder.change(accepted=(release(2),))
+    assert folder.state.accepted == (release(1),)
     folder.load()
-    assert folder.state.accepted == release(1)
+    assert folder.state.accepted == (release(1),)
 
 
 def test_only_the_latest_refusals_are_kept() -> None:
