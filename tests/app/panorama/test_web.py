@@ -93,7 +93,7 @@ def test_too_large_an_upload_is_refused_before_it_is_read(client: FlaskClient) -
     )
     assert answer.status_code == 413
     assert answer.json == {
-        "error": "That is too much: please send at most 1 MB in at most 12 photos."
+        "error": "That is too much: please send at most 1 MB in at most 4 photos."
     }
 
 
