@@ -95,6 +95,10 @@ test: build ## all tests, lint included
 lint: build ## the checks of style, types, shell scripts, units and package alone
 	@$(PYTHON) -m pytest -m lint
 
+.PHONY: bench
+bench: build ## speed and memory beside named peers, as a table (10 minutes)
+	@cd scripts && PYTHONPATH=../app ../$(PYTHON) -m bench
+
 .PHONY: lock
 lock: .venv/.ready ## choose the newest dependencies anew, pin them with their hashes
 	@scripts/lock

@@ -39,6 +39,7 @@ class LocalCloud:
         self._log = tempfile.NamedTemporaryFile(prefix="localcloud-")  # noqa: SIM115  # closed in stop
         self._process: subprocess.Popen[bytes] | None = None
         self.environ: dict[str, str] = {}
+        self.queue_url = ""
 
     def __enter__(self) -> "LocalCloud":
         self._process = subprocess.Popen(
@@ -79,6 +80,10 @@ class LocalCloud:
             aws_secret_access_key=self.environ["AWS_SECRET_ACCESS_KEY"],
         )
 
+    def requests(self, method: str) -> int:
+        """Return how many requests of `method` were answered so far."""
+        return Path(self._log.name).read_text(errors="replace").count(f'"{method} /')
+
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> str:
         """Return the server's URL."""
         deadline = time.monotonic() + START_SECONDS
@@ -99,7 +104,7 @@ class LocalCloud:
         s3.create_bucket(Bucket=self._bucket)
         s3.put_bucket_versioning(Bucket=self._bucket, VersioningConfiguration={"Status": "Enabled"})
         queue = self.client("sqs").create_queue(QueueName=f"{self._bucket}-jobs")
-        self.environ["QUEUE_URL"] = queue["QueueUrl"]
+        self.queue_url = queue["QueueUrl"]
 
 
 def _environment(url: str) -> dict[str, str]:

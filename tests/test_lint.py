@@ -50,7 +50,14 @@ def test_python_is_formatted() -> None:
 
 
 def test_types_hold() -> None:
-    folders = ["app/panorama", "app/handoff", "scripts/autoupdate", "scripts/demo", "tests"]
+    folders = [
+        "app/panorama",
+        "app/handoff",
+        "scripts/autoupdate",
+        "scripts/bench",
+        "scripts/demo",
+        "tests",
+    ]
     modules = [*ROOT.glob("scripts/*.py"), *ROOT.glob("packaging/*.py"), *scripts_of("python3")]
     # Several programs in one run: each under its own name, not all as __main__.
     passes(TOOLS / "mypy", "--scripts-are-modules", *folders, *modules)

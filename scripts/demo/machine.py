@@ -52,12 +52,14 @@ class Machine:
         lines = [f"{name}={value}\n" for name, value in {**settings, **below_root}.items()]
         self._settings_file.write_text("".join(lines))
 
-    def start_updater(self, updater: Path, environ: Mapping[str, str]) -> None:
+    def start_updater(self, updater: Path, environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         self._environ = {**environ, "SETTINGS_FILE": str(self._settings_file)}
         cache = self.root / "var/cache" / f"{self._program}-autoupdate"
         cache.mkdir()
         own = {"ROOT": str(self.root), "MACHINE": self.name, "CACHE_DIR": str(cache)}
-        self._processes.append(processes.start([updater], {**self._environ, **own}, self.log))
+        process = processes.start([updater], {**self._environ, **own}, self.log)
+        self._processes.append(process)
+        return process
 
     def start_role_once_installed(self) -> None:
         """Do what the init would: start the role when its package is there."""

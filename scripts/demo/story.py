@@ -72,6 +72,7 @@ class Demo:
         self._name = os.environ["NAME"]
         self._key = folder / "signing-key"
         self._cloud_environ: dict[str, str] = {}
+        self._queue_url = ""
         self._machines: list[Machine] = []
         self._client = Client([])
 
@@ -91,6 +92,7 @@ class Demo:
     def _open_cloud(self) -> None:
         cloud = self._cleanup.enter_context(LocalCloud(BUCKET))
         self._cloud_environ = cloud.environ
+        self._queue_url = cloud.queue_url
         keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f"]
         subprocess.run([*keygen, str(self._key)], check=True)
         self._s3 = cloud.client("s3")
@@ -118,7 +120,7 @@ class Demo:
         settings = {
             "BUCKET": BUCKET,
             "INTERVAL": str(INTERVAL_SECONDS),
-            "QUEUE_URL": self._cloud_environ["QUEUE_URL"],
+            "QUEUE_URL": self._queue_url,
             "BUCKET_URL": f"s3://{BUCKET}/photos",
         }
         # As from an init: nothing of the operator's environment but the way to the cloud.

@@ -323,6 +323,26 @@ def test_systemd_is_told_of_readiness_reloads_and_the_end(tmp_path: Path) -> Non
             assert manager.recv(4096) == b"STOPPING=1"
 
 
+def test_watchdog_hears_of_the_supervisor_before_and_after_its_exec(tmp_path: Path) -> None:
+    write_build(tmp_path / "program", "1")
+    notify = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(notify)
+        manager.settimeout(20)
+        with running(tmp_path, NOTIFY_SOCKET=notify, WATCHDOG_USEC="400000") as service:
+
+            def alive_again() -> None:
+                while manager.recv(4096) != b"WATCHDOG=1":
+                    continue
+
+            for version in ("2", "3"):
+                alive_again()
+                alive_again()
+                write_build(service.program, version)
+                service.restart_and_wait(version)
+            alive_again()
+
+
 def test_waiting_for_a_restart_tells_the_new_version(service: EchoService) -> None:
     write_build(service.program, "2")
     assert restart(service.status_file, wait_seconds=20) == "2"
