@@ -338,8 +338,10 @@ def test_watchdog_hears_of_the_supervisor_before_and_after_its_exec(tmp_path: Pa
             for version in ("2", "3"):
                 alive_again()
                 alive_again()
+                # Nobody listens meanwhile, for longer than the messages find room to wait.
                 write_build(service.program, version)
                 service.restart_and_wait(version)
+                wait_for(lambda: "cannot notify" in service.log(), "the manager's deafness")
             alive_again()
 
 
