@@ -4,7 +4,6 @@ import os
 import socket
 import time
 
-
 # A manager that is too busy to listen must not hold up a restart.
 SEND_SECONDS = 1.0
 

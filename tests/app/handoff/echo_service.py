@@ -125,6 +125,10 @@ class EchoService:
             client.sendall(str(seconds).encode())
             return client.recv(100).decode().split()[0]
 
+    def wait_served_by(self, version: str) -> None:
+        # The old generation may take one more connection before it sees its SIGTERM.
+        wait_for(lambda: self.ask() == version, f"served by {version}")
+
     def wait_status(self, **wanted: str) -> None:
         def reached() -> bool:
             now = self.status()

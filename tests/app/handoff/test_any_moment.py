@@ -22,7 +22,7 @@ def test_restart_signals_at_any_moment_end_on_the_newest_build(tmp_path: Path) -
             time.sleep(random.uniform(0, 0.25))
             if number % 20 == 0:
                 service.wait_status(version=str(number), state="ready")
-                assert service.ask() == str(number)
+                service.wait_served_by(str(number))
         assert service.process.poll() is None
         wait_for(lambda: len(service.generations()) == 1, "old generations have gone")
 

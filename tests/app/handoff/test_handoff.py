@@ -38,7 +38,7 @@ def test_restart_serves_the_new_build_under_the_same_pid(service: EchoService) -
     assert service.ask() == "1"
     write_build(service.program, "2")
     service.restart_and_wait("2")
-    assert service.ask() == "2"
+    service.wait_served_by("2")
     assert service.status()["pid"] == service.pid
     assert service.process.poll() is None
 
@@ -50,7 +50,7 @@ def test_supervisor_itself_becomes_the_new_version(service: EchoService) -> None
     assert cmdline[-3:-1] == ["--as", "2"]
     write_build(service.program, "3")
     service.restart_and_wait("3")
-    assert service.ask() == "3"
+    service.wait_served_by("3")
 
 
 def test_older_version_takes_over_from_a_newer_one() -> None:
@@ -135,7 +135,7 @@ def test_bad_build_is_refused_and_the_old_one_serves_on(
         assert len(service.generations()) == 1
         write_build(service.program, "3")
         service.restart_and_wait("3")
-        assert service.ask() == "3"
+        service.wait_served_by("3")
 
 
 @pytest.mark.parametrize("damage", ["removed", "not executable", "wrong interpreter", "empty"])
@@ -160,7 +160,7 @@ def test_fifty_signals_in_a_moment_end_on_the_newest_build(service: EchoService)
         write_build(service.program, str(number))
         service.restart()
     service.wait_status(version="51", state="ready")
-    assert service.ask() == "51"
+    service.wait_served_by("51")
 
 
 def test_signal_during_the_start_is_neither_fatal_nor_lost(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_signal_during_the_start_is_neither_fatal_nor_lost(tmp_path: Path) -> No
         write_build(service.program, "2")
         service.restart()
         service.wait_status(version="2", state="ready")
-        assert service.ask() == "2"
+        service.wait_served_by("2")
 
 
 def test_stop_finishes_the_request_under_way_and_exits_0(service: EchoService) -> None:
@@ -265,7 +265,7 @@ def test_unix_socket_is_served_over_a_restart_and_removed_at_the_end(tmp_path: P
     with running(tmp_path, address=address) as service:
         write_build(service.program, "2")
         service.restart_and_wait("2")
-        assert service.ask() == "2"
+        service.wait_served_by("2")
         service.process.terminate()
         assert service.process.wait(20) == 0
     assert not Path(address).exists()
@@ -301,7 +301,7 @@ def test_socket_passed_in_by_the_init_is_served_over_a_restart(tmp_path: Path) -
         assert service.ask() == "1"
         write_build(service.program, "2")
         service.restart_and_wait("2")
-        assert service.ask() == "2"
+        service.wait_served_by("2")
     finally:
         process.kill()
         process.wait()

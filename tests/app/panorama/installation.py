@@ -138,6 +138,10 @@ class Installation:
         document: dict[str, Any] = json.loads(body)
         return document
 
+    def wait_served_by(self, version: str) -> None:
+        # The old generation may take one more connection before it sees its SIGTERM.
+        wait_for(lambda: self.health()["version"] == version, f"served by {version}")
+
     def stop(self) -> None:
         for process in self._processes:
             process.send_signal(signal.SIGKILL)

@@ -187,5 +187,5 @@ def test_next_good_build_is_accepted_after_a_bad_one(place: Installation) -> Non
     with asking(place, "/healthz", "/") as answers:
         assert place.restart("web") == "3.0-2"
     assert {status for status, _ in answers} <= {200}
-    assert place.health()["version"] == "3.0-2"
+    place.wait_served_by("3.0-2")
     assert place.status("web")["pid"] == pid

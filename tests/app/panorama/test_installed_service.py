@@ -116,7 +116,7 @@ def test_photos_become_a_panorama_over_a_restart_of_both_roles(
 
     wait_until_done(place, job)
     assert {role: place.status(role)["pid"] for role in pids} == pids
-    assert place.health()["version"] == "2.0-1"
+    place.wait_served_by("2.0-1")
 
 
 def wait_until_done(place: Installation, job: str) -> None:
@@ -192,7 +192,7 @@ def test_idle_kept_connections_answer_once_more_after_a_restart(place: Installat
     for connection in idle:
         assert ask(connection) == (place.version, "close")
         connection.close()
-    assert place.health()["version"] == "2.0-1"
+    place.wait_served_by("2.0-1")
 
 
 def test_worker_that_dies_while_the_store_is_away_costs_one_worker(place: Installation) -> None:
