@@ -56,11 +56,13 @@ class RefusedError(AutoupdateError):
     Attributes:
         outcome: where this machine stands for it, a key of report.STATES: a
             release that was tried before may have been taken back.
+        verified: a key that is trusted has signed it.
     """
 
-    def __init__(self, text: str, *, outcome: str = "refused") -> None:
+    def __init__(self, text: str, *, outcome: str = "refused", verified: bool = True) -> None:
         super().__init__(text)
         self.outcome = outcome
+        self.verified = verified
 
 
 class MachineError(AutoupdateError):

@@ -7,6 +7,7 @@ both its executables check themselves on this machine.
 import shutil
 from pathlib import Path
 
+from autoupdate import contents
 from autoupdate.dpkg import Dpkg
 from autoupdate.errors import MachineError, PostponedError
 from autoupdate.programs import run
@@ -21,6 +22,7 @@ def prove(settings: Settings, dpkg: Dpkg, deb: Path, release: Release, folder: P
         MachineError: it is not what was signed, or fails its own check.
         PostponedError: there is no room for it.
     """
+    contents.check(deb, settings.name)
     _compare_fields(dpkg, deb, release)
     _empty(folder)
     try:

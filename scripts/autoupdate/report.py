@@ -29,6 +29,7 @@ class Standing:
     sequence: int = 0
     offered: str = ""  # version of the verified release in the bucket, "" before the first
     offered_sequence: int = 0
+    silent: bool = False  # nothing verified has come from the bucket for too long
 
 
 STATES = {
@@ -55,6 +56,7 @@ def compose(
         "release": standing.offered or None,
         "release_sequence": standing.offered_sequence or None,
         "error": one_line(standing.error) or None,
+        "silent": standing.silent,
         "roles": {name: status.report() for name, status in roles.items() if status},
         "time": time,
         "updater": VERSION,

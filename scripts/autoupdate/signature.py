@@ -52,6 +52,9 @@ def sign(text: str, key: Path, namespace: str) -> str:
 def verify(text: str, signature: str, allowed_signers: Path, namespace: str) -> str:
     """Check that a key in `allowed_signers` signed exactly `text` for `namespace`.
 
+    A file `revoked_keys` beside it, if there is one, lists keys that are not
+    trusted whatever else says so (ssh-keygen(1), -r: public keys or a KRL).
+
     The file's format is in ssh-keygen(1), ALLOWED SIGNERS; the principal is
     named like the namespace. Several lines: any of the keys will do. Returns
     the key's fingerprint, ``SHA256:…``.
@@ -70,7 +73,14 @@ def verify(text: str, signature: str, allowed_signers: Path, namespace: str) -> 
             raise SignatureError(f"signed by an unknown key ({signer}); {allowed_signers} "
                                  f"has {listed}")  # fmt: skip
         raise SignatureError(f"signed by {signer}, which is not trusted: {cause}")
-    checked = _ssh_keygen(["verify", "-n", namespace, "-I", namespace, *trusted], text, signature)
+    revoked = allowed_signers.with_name("revoked_keys")
+    words = ["verify", "-n", namespace, "-I", namespace, *trusted]
+    checked = _ssh_keygen(words, text, signature)
+    if checked.returncode == 0 and revoked.exists():
+        # Apart, because ssh-keygen does not say that this is why.
+        checked = _ssh_keygen([*words, "-r", str(revoked)], text, signature)
+        if checked.returncode != 0:
+            raise SignatureError(f"signed by {signer}, which {revoked} revokes")
     if checked.returncode != 0:
         raise SignatureError(f"signature by {signer} does not hold: {_cause(checked)}")
     return signer

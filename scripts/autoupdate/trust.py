@@ -24,7 +24,8 @@ def examine(offer: Offer, allowed_signers: Path, namespace: str) -> tuple[Releas
         signer = verify(text, signature, allowed_signers, namespace)
         release = Release.parse(text)
     except ReleaseError as error:
-        raise RefusedError(f"refused what is in the bucket: {error}") from error
+        text = f"refused what is in the bucket: {error}"
+        raise RefusedError(text, verified=False) from error
     if offer.size != release.size:
         raise _refused(release, f"the object has {offer.size} bytes, signed are {release.size}")
     return release, signer

@@ -39,6 +39,9 @@ MAX_PATIENCE_INTERVALS = 30
 
 MAX_HOLD_REASON = 200
 
+# Without a valid answer for so long a machine may be kept from a release on purpose.
+MAX_SILENCE_SECONDS = 1800.0
+
 # Of a new updater's first look (cli.EXIT_STATUSES): it is current, or something
 # keeps it from its work that is not its own fault.
 WORKING_STATUSES = {0, 5, 9, 10, 11}
@@ -68,6 +71,7 @@ class Updater:
         self._seen: object = None
         self._problem: AutoupdateError | None = None
         self._failures = 0
+        self._answered_at = clock.monotonic()
 
     def run(self) -> None:
         """Look every interval, until told to stop."""
@@ -103,8 +107,21 @@ class Updater:
             return error
         except AutoupdateError as error:
             problem = error
+        self._watch_silence(problem)
         self._conclude(problem)
         return problem
+
+    def _watch_silence(self, problem: AutoupdateError | None) -> None:
+        """Say once that nothing verified has come for too long, whatever the reasons were."""
+        now = self._clock.monotonic()
+        unverified = isinstance(problem, RefusedError) and not problem.verified
+        if not isinstance(problem, BucketError) and not unverified:
+            self._answered_at = now
+            self._log.change("silence", "", over="the bucket gives valid answers again")
+        elif now - self._answered_at > MAX_SILENCE_SECONDS:
+            minutes = MAX_SILENCE_SECONDS / 60
+            self._log.change("silence", f"no valid answer from the bucket for {minutes:.0f} min: "
+                             "this machine may be kept from a release")  # fmt: skip
 
     def _act_on(self, offer: Offer) -> AutoupdateError | None:
         """Bring the machine to the release that `offer` is; return why it is not to be."""
@@ -188,6 +205,7 @@ class Updater:
                 sequence=good.sequence if good else 0,
                 offered=offered.version if offered else "",
                 offered_sequence=offered.sequence if offered else 0,
+                silent=self._clock.monotonic() - self._answered_at > MAX_SILENCE_SECONDS,
             )
         )
 

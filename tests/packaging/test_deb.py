@@ -139,7 +139,7 @@ def test_what_is_no_key_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "p.deb").exists()
 
 
-def test_several_keys_may_be_trusted(tmp_path: Path, signing_key: Path) -> None:
+def test_several_keys_may_be_trusted_and_others_revoked(tmp_path: Path, signing_key: Path) -> None:
     # A project whose packaging folder holds allowed_signers.
     project = tmp_path / "project"
     for folder in ("packaging", "upstart"):
@@ -147,6 +147,7 @@ def test_several_keys_may_be_trusted(tmp_path: Path, signing_key: Path) -> None:
     key = signing_key.with_suffix(".pub").read_text()
     signers = f"{NAME}-release {key}{NAME}-release {key}"
     (project / "packaging/allowed_signers").write_text(signers)
+    (project / "packaging/revoked_keys").write_text(key)
     (tmp_path / "program").write_text("#!/bin/sh\n")
     subprocess.run(
         [project / "packaging/deb", tmp_path / "program", tmp_path / "program"],
@@ -156,6 +157,7 @@ def test_several_keys_may_be_trusted(tmp_path: Path, signing_key: Path) -> None:
     )  # fmt: skip
     subprocess.run(["dpkg-deb", "-x", tmp_path / "p.deb", tmp_path / "tree"], check=True)
     assert (tmp_path / f"tree/etc/{NAME}/allowed_signers").read_text() == signers
+    assert (tmp_path / f"tree/etc/{NAME}/revoked_keys").read_text() == key
 
 
 class Root:

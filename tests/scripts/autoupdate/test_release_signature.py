@@ -101,6 +101,17 @@ def test_key_that_is_not_valid_yet_is_refused(key: Key, signers: Path) -> None:
     refusal(signature_by(key), signers)
 
 
+def test_revoked_key_is_refused_though_it_is_allowed(key: Key, tmp_path: Path) -> None:
+    signers = tmp_path / "allowed_signers"
+    signers.write_text(key.line())
+    signature = sign(TEXT, key.private, NAMESPACE)
+    verify(TEXT, signature, signers, NAMESPACE)
+    revoked = tmp_path / "revoked_keys"
+    revoked.write_text(key.private.with_suffix(".pub").read_text())
+    with pytest.raises(SignatureError, match="revoked_keys revokes"):
+        verify(TEXT, signature, signers, NAMESPACE)
+
+
 def test_empty_allowed_signers_trusts_nobody(key: Key, signers: Path) -> None:
     signers.write_text("# nobody\n")
     assert refusal(signature_by(key), signers).endswith("has 0 keys")

@@ -91,10 +91,29 @@ def test_hour_without_the_bucket_costs_a_handful_of_lines(serving: OneMachine) -
     serving.bucket.cut_off()
     serving.bucket.requests.clear()
     serving.updater.run()
-    assert len(serving.log_lines()) == lines + 1
+    # One for the outage, one for how long it lasts.
+    assert len(serving.log_lines()) == lines + 2
+    assert "no valid answer from the bucket for 30 min" in serving.log_lines()[-1]
     assert serving.bucket.count("PUT") == 0
     # Its return is noticed within one interval.
     assert max(hour.rests) <= serving.settings.interval_seconds
+
+
+def test_machine_kept_from_releases_says_so_in_its_report(serving: OneMachine) -> None:
+    # A bucket in other hands answers, but with nothing that a trusted key has signed.
+    package = serving.package("1.0-2")
+    serving.bucket.put(RELEASE_KEY, package.body, {"release": "{}", "signature": "x"})
+    serving.clock = JumpingClock(ends_at=3600)
+    serving.restart_updater()
+    serving.updater.run()
+    assert serving.report()["silent"] is True
+    assert "no valid answer from the bucket for 30 min" in "".join(serving.log_lines())
+    # The first valid answer ends it.
+    serving.publish(package, sequence=2)
+    serving.clock = JumpingClock(ends_at=60)
+    serving.restart_updater()
+    serving.updater.look()
+    assert serving.report()["silent"] is False
 
 
 def test_overloaded_bucket_is_given_ever_more_time(serving: OneMachine) -> None:
