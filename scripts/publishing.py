@@ -237,7 +237,7 @@ def _trusted(channel: Channel, metadata: Mapping[str, str]) -> Release:
     try:
         # Some S3 servers answer with keys in capitals.
         text, signature = from_metadata({name.lower(): value for name, value in metadata.items()})
-        with _our_allowed_signers(channel) as allowed_signers:
+        with our_allowed_signers(channel) as allowed_signers:
             try:
                 verify(text, signature, allowed_signers, channel.namespace)
             except ReleaseError as error:
@@ -253,7 +253,7 @@ def _trusted(channel: Channel, metadata: Mapping[str, str]) -> Release:
 
 
 @contextmanager
-def _our_allowed_signers(channel: Channel) -> Iterator[Path]:
+def our_allowed_signers(channel: Channel) -> Iterator[Path]:
     """Give the keys that the next package will tell machines to trust."""
     kept = ROOT / "packaging" / "allowed_signers"
     if kept.exists():

@@ -26,12 +26,23 @@ def restart(status_file: Path, wait_seconds: float | None = None) -> str:
             outcome is not known in time.
     """
     before = _read(status_file)
+    gone = RestartError(f"process {before['pid']} of {status_file} is gone; start it")
     try:
-        os.kill(before["pid"], signal.SIGUSR2)
+        # Of one process, even if its number is given to another meanwhile (pidfd_open(2)).
+        pidfd = os.pidfd_open(before["pid"])
     except ProcessLookupError:
-        raise RestartError(f"process {before['pid']} of {status_file} is gone; start it") from None
+        raise gone from None
+    try:
+        # Who ended without taking the file away may have left its number to a stranger.
+        if Path(f"/proc/{before['pid']}").stat().st_uid != status_file.stat().st_uid:
+            raise gone
+        signal.pidfd_send_signal(pidfd, signal.SIGUSR2)
+    except (ProcessLookupError, FileNotFoundError):
+        raise gone from None
     except PermissionError:
         raise RestartError(f"process {before['pid']} is another user's; be that user") from None
+    finally:
+        os.close(pidfd)
     if wait_seconds is None:
         return str(before["version"])
     deadline = time.monotonic() + wait_seconds

@@ -10,9 +10,10 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class Supervisor:
         if inherited is None:
             self._begin()
         elif protocol.TRIAL in os.environ:
-            return _answer_trial(Heritage.from_json(inherited))
+            return self._answer_trial(Heritage.from_json(inherited))
         else:
             self._resume(Heritage.from_json(inherited))
         while self._exit_status is None:
@@ -128,6 +129,28 @@ class Supervisor:
             self._draining,
             self._restart_wanted,
         )
+
+    def _answer_trial(self, heritage: Heritage) -> int:
+        """Prove, as a child of the present supervisor, that this one could take over from it.
+
+        It takes over from a stand-in: a generation that only sleeps.
+        """
+        del os.environ[protocol.TRIAL]
+        generation = Generation.from_environ(os.environ)
+        if generation is None:
+            raise HandoffError("is on trial without a supervisor to tell")
+        stand_in = GenerationProcess.start(["/bin/sleep", "60"], os.environ, [], 60)
+        with tempfile.TemporaryDirectory() as folder:
+            self._role = replace(self._role, status_file=Path(folder) / "trial.json")
+            try:
+                self._resume(Heritage([], None, stand_in, [], restart_wanted=False))
+                self._take_signals(BUSY_TICK_SECONDS)
+                self._advance()
+            finally:
+                stand_in.kill()
+        if self._exit_status is None:
+            generation.ready(f"heir of {heritage.serving.pid}")
+        return EXIT_DONE
 
     # The loop
 
@@ -343,13 +366,3 @@ class Supervisor:
             # A full disk or a reader gone behind stderr must not end the service;
             # the status file carries what matters.
             return
-
-
-def _answer_trial(heritage: Heritage) -> int:
-    """Prove, as a child of the present supervisor, that this one could take over from it."""
-    del os.environ[protocol.TRIAL]
-    generation = Generation.from_environ(os.environ)
-    if generation is None:
-        raise HandoffError("is on trial without a supervisor to tell")
-    generation.ready(f"heir of {heritage.serving.pid}")
-    return EXIT_DONE

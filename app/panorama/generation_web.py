@@ -25,6 +25,28 @@ WORKER_TIMEOUT_SECONDS = 60
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
+class Worker(gunicorn.workers.gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's, but for connections on which nothing has come yet when it is told to stop.
+
+    Browsers and load balancers open some in advance. gunicorn closes those that
+    are a few seconds old then; the request that is just being sent on one is lost.
+    """
+
+    alive: bool  # not told to stop
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        waits = not fs.cancelled() and fs.exception() is None
+        if self.alive or not waits or fs.result() is not gunicorn.workers.gthread._DEFER:
+            super().finish_request(conn, fs)
+            return
+        # Waits for its first request as it would in a worker that stays.
+        self.alive = True
+        try:
+            super().finish_request(conn, fs)
+        finally:
+            self.alive = False
+
+
 class UnhealthyError(Exception):
     """A worker is loaded but does not answer its own health check."""
 
@@ -39,10 +61,8 @@ def run(settings: Settings, generation: Generation) -> int:
         return 1
     # A stopping worker answers one last request on each kept-alive connection,
     # for as long as a client may believe that it is open; the grace bounds it.
-    if not hasattr(gunicorn.workers.gthread, "STOP_KEEPALIVE_LINGER"):
-        raise ImportError(
-            "this gunicorn has no STOP_KEEPALIVE_LINGER: restarts would lose requests"
-        )
+    if not {"STOP_KEEPALIVE_LINGER", "_DEFER"} <= set(dir(gunicorn.workers.gthread)):
+        raise ImportError("this gunicorn is not the one that restarts were tried with")
     gunicorn.workers.gthread.STOP_KEEPALIVE_LINGER = KEEPALIVE_SECONDS
     generation.workers(settings.workers)
     _Server(settings, generation).run()
@@ -57,7 +77,7 @@ class _Server(gunicorn.app.base.BaseApplication):  # type: ignore[misc]  # gunic
 
     def load_config(self) -> None:
         options: dict[str, Any] = {
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "workers": self._settings.workers,
             "threads": self._settings.threads,
             "keepalive": KEEPALIVE_SECONDS,

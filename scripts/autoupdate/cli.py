@@ -42,16 +42,18 @@ EXIT_STATUSES: tuple[tuple[type[AutoupdateError], int, str], ...] = (
 )
 
 
+def _updater(settings: Settings, folder: StateFolder, log: Log) -> Updater:
+    folder.load()
+    clock = SystemClock()
+    bucket = S3Bucket(settings.bucket, settings.region, settings.endpoint_url, settings.ca_bundle)
+    return Updater(settings, bucket, Machine(settings, clock, log), folder, clock, log)
+
+
 def _run(settings: Settings, log: Log, *, once: bool) -> int:
     os.umask(0o022)
-    clock = SystemClock()
     folder = StateFolder(settings.state_dir)
     with folder.locked():
-        folder.load()
-        bucket = S3Bucket(
-            settings.bucket, settings.region, settings.endpoint_url, settings.ca_bundle
-        )
-        updater = Updater(settings, bucket, Machine(settings, clock, log), folder, clock, log)
+        updater = _updater(settings, folder, log)
         if once:
             problem = updater.look()
             return _exit_status(problem) if problem else 0
@@ -68,6 +70,12 @@ def _daemon(settings: Settings, log: Log) -> int:
 
 def _once(settings: Settings, log: Log) -> int:
     return _run(settings, log, once=True)
+
+
+def _rehearse(settings: Settings, log: Log) -> int:
+    problem = _updater(settings, StateFolder(settings.state_dir), log).rehearse()
+    # Held, it does what it is to do.
+    return _exit_status(problem) if problem and not isinstance(problem, HeldError) else 0
 
 
 def _status(settings: Settings, log: Log) -> int:
@@ -90,6 +98,7 @@ def _check(settings: Settings, log: Log) -> int:
 COMMANDS: dict[str, tuple[Callable[[Settings, Log], int], str]] = {
     "": (_daemon, "keep this machine on the release in the bucket, until SIGTERM"),
     "--once": (_once, "look once, update if need be, and exit"),
+    "rehearse": (_rehearse, "look at the bucket once, and change nothing"),
     "status": (_status, "say where this machine stands; asks no network"),
     "check": (_check, "prove that this build works here; changes nothing"),
 }

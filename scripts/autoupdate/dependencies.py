@@ -52,6 +52,9 @@ def install(clauses: list[str], log: Log, *, lock_seconds: float, install_second
     log.say(f"installs dependencies: {', '.join(clauses)}")
     ended = apt_get(*satisfy)
     if not ended.succeeded:
+        # A power cut in the middle of an earlier try leaves dpkg interrupted.
+        repair = ["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"]
+        run(repair, seconds=install_seconds, environ=unattended_environment())
         # A fresh image's package lists are empty, an old one's are stale.
         apt_get("update")
         ended = apt_get(*satisfy)

@@ -106,6 +106,11 @@ class Dpkg:
         package, version, architecture, *depends = (found.get(name, "") for name in names)
         return Fields(package, version, architecture, ", ".join(filter(None, depends)))
 
+    def field_names(self, deb: Path) -> set[str]:
+        """Return the names of all control fields, as deb822(5) capitalizes them."""
+        lines = self._ask("dpkg-deb", "--field", deb).splitlines()
+        return {line.split(":")[0].capitalize() for line in lines if line[:1].strip()}
+
     def unpack(self, deb: Path, folder: Path) -> None:
         """Lay out the files of a .deb below `folder`, installing nothing.
 

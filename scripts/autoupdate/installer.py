@@ -1,6 +1,6 @@
 """One release's way onto the machine, and back: each step is journalled before it begins.
 
-FETCHING → PROVING → INSTALLING → RESTARTING → kept as the last good one;
+FETCHING → PROVING → INSTALLING → RESTARTING → TRYING → kept as the last good one;
 from INSTALLING on a failure leads to RESTORING. Every step may be done again
 from its beginning, which is what happens after a kill or a power cut.
 """
@@ -29,6 +29,8 @@ from autoupdate.trust import describe
 # An installation that was cut short is finished. If finishing it is cut short
 # as often as this, it is the release that does it.
 MAX_ATTEMPTS = 3
+
+_TRIAL_PAUSE_SECONDS = 1.0
 
 
 class Installer:
@@ -151,6 +153,8 @@ class Installer:
                 self._machine.install(package)
             self._begin(Step.RESTARTING, release)
             roles = self._machine.restart_roles(release.version)
+            self._begin(Step.TRYING, release)
+            self._try_updater(release)
         except MachineError as error:
             # A shutdown ends the roles too; what was begun goes on at the next start.
             self._stop_if_told()
@@ -160,6 +164,28 @@ class Installer:
         ready = f"{', '.join(roles)} ready" if roles else "no role runs here"
         self._log.say(f"{describe(release)}: installed, {ready}, in {took:.1f} s")
 
+    def _try_updater(self, release: Release) -> None:
+        """Let the installed updater look at the bucket once, as it will for ever.
+
+        An updater that cannot look would be the last one of this machine. What
+        keeps it from looking may be the bucket's fault, or a stranger's: it is
+        the updater's own only if this one sees its release there meanwhile.
+
+        Raises:
+            MachineError: it cannot.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            problem = self._machine.rehearse_installed_updater()
+            if not problem:
+                return
+            self._clock.rest(_TRIAL_PAUSE_SECONDS)
+        try:
+            offer = self._bucket.head(self._settings.release_key)
+        except BucketError:
+            return
+        if offer.release == release.to_json():
+            raise MachineError(f"its updater cannot look at the bucket: {problem}")
+
     def keep(self, release: Release) -> None:
         """Make `release` the one to go back to."""
         state = self._folder.state
@@ -167,21 +193,6 @@ class Installer:
         previous = state.previous if good and good.sha256 == release.sha256 else good
         self._folder.change(last_good=release, previous=previous, journal=None)
         self._folder.remove_packages_except(release, previous)
-
-    def take_back(self, reason: str) -> None:
-        """Put back what was good before the last good release, which turned out not to be.
-
-        Raises:
-            UndoneError: done.
-            MachineError: there is none; or it is not done yet, and tried again.
-        """
-        bad, previous = self._folder.state.last_good, self._folder.state.previous
-        if bad is None or previous is None or not self._folder.holds(previous):
-            raise MachineError(f"{reason}; there is no earlier package to go back to")
-        self._log.say(f"{describe(bad)} failed: {reason}")
-        journal = Journal(Step.RESTORING, bad, 1, one_line(reason))
-        self._folder.change(last_good=previous, previous=None, journal=journal)
-        self._restore(bad, reason)
 
     def _undo(self, release: Release, reason: str) -> NoReturn:
         self._log.say(f"{describe(release)} failed: {reason}")

@@ -97,34 +97,30 @@ class Machine:
     def role_statuses(self) -> Mapping[str, RoleStatus | None]:
         return self._roles.statuses()
 
-    def other_updater(self) -> str | None:
-        """Return the version of the installed updater if it is not this process's, else None."""
+    def rehearse_installed_updater(self) -> str:
+        """Let the installed updater look once and act on nothing; return what is wrong, or ""."""
         installed = self._settings.updater
         if not IS_BUNDLE or not installed.exists():
-            return None
-        asked = run([installed, "--version"], seconds=_VERSION_SECONDS)
-        version = asked.output.strip() if asked.succeeded else "unknown"
-        return version if version != VERSION else None
+            return ""
+        tried = run(
+            [installed, "rehearse"], seconds=self._settings.check_seconds, leave_no_child=True
+        )
+        return "" if tried.succeeded else tried.cause
 
-    def try_installed_updater(self) -> int | None:
-        """Let the installed updater look once; return its exit status, None if it came to no end.
+    def become_installed_updater(self) -> None:
+        """Re-execute this process as the installed updater, if that is another version.
 
-        It finds what this one has just installed, and so has nothing to do but
-        all that every later look does.
+        Raises:
+            MachineError: it cannot be executed.
         """
-        settings = self._settings
-        # A release that is published just now it would install: dpkg must not be cut short.
-        limits = (settings.download_seconds, settings.lock_seconds, settings.install_seconds)
-        seconds = settings.check_seconds + sum(limits) + settings.ready_seconds
-        tried = run([settings.updater, "--once"], seconds=seconds)
-        if not tried.succeeded:
-            self._log.say(f"the new updater's first look: {tried.cause}")
-        return tried.status
-
-    def become_installed_updater(self, version: str) -> None:
-        """Re-execute this process as the installed updater; raises MachineError if it cannot be."""
-        self._log.say(f"becomes version {version}")
-        self._execute([str(self._settings.updater), *sys.argv[1:]])
+        installed = self._settings.updater
+        if not IS_BUNDLE or not installed.exists():
+            return
+        version = run([installed, "--version"], seconds=_VERSION_SECONDS)
+        if version.succeeded and version.output.strip() == VERSION:
+            return
+        self._log.say(f"becomes version {version.output.strip() or 'unknown'}")
+        self._execute([str(installed), *sys.argv[1:]])
 
     def begin_afresh(self) -> None:
         """Re-execute this process: settings are read anew."""

@@ -38,7 +38,15 @@ def prove(settings: Settings, dpkg: Dpkg, deb: Path, release: Release, folder: P
         _empty(folder)
 
 
+# Fields by which a package removes, outranks or poses as others: a service needs none.
+_UNWANTED_FIELDS = frozenset(
+    {"Conflicts", "Breaks", "Replaces", "Provides", "Essential", "Protected", "Important"}
+)
+
+
 def _compare_fields(dpkg: Dpkg, deb: Path, release: Release) -> None:
+    if unwanted := _UNWANTED_FIELDS & dpkg.field_names(deb):
+        raise MachineError(f"the package has a field {min(unwanted)}")
     fields = dpkg.fields(deb)
     for name in ("package", "version", "architecture"):
         says, signed = getattr(fields, name), getattr(release, name)

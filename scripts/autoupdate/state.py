@@ -27,6 +27,7 @@ class Step(str, Enum):
     PROVING = "proving"  # nothing on the machine has changed
     INSTALLING = "installing"  # dpkg may have begun
     RESTARTING = "restarting"  # installed; roles may have been told
+    TRYING = "trying"  # all roles serve; the new updater takes a first look
     RESTORING = "restoring"  # the last good package goes back
 
 

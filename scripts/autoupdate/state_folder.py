@@ -36,7 +36,6 @@ class StateFolder:
         self._packages = path / "packages"
         self.proof = path / "proof"
         self.state = State()  # as on disk
-        self._lock = -1
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -47,31 +46,19 @@ class StateFolder:
         """
         try:
             self._packages.mkdir(mode=0o755, parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._lock = os.open(self._path / "lock", flags, 0o644)
+            lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StateError(
                 f"cannot use {self._path}: {error.strerror}; set AUTOUPDATE_STATE_DIR"
             ) from error
         try:
-            _take(self._lock, self._path)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StateError(f"another updater works in {self._path}") from error
             yield
         finally:
-            os.close(self._lock)
-
-    @contextmanager
-    def lent(self) -> Iterator[None]:
-        """Let another updater work here meanwhile; call it `locked`. Then take its state.
-
-        Raises:
-            StateError: it still works here afterwards.
-        """
-        fcntl.flock(self._lock, fcntl.LOCK_UN)
-        try:
-            yield
-        finally:
-            _take(self._lock, self._path)
-            self.load()
+            os.close(lock)
 
     def load(self) -> None:
         """Take the state from disk; it is empty at the very first start.
@@ -166,10 +153,3 @@ class StateFolder:
         for path in self._packages.iterdir():
             if path not in kept:
                 path.unlink(missing_ok=True)
-
-
-def _take(lock: int, path: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise StateError(f"another updater works in {path}") from error

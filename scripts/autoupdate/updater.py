@@ -42,10 +42,6 @@ MAX_HOLD_REASON = 200
 # Without a valid answer for so long a machine may be kept from a release on purpose.
 MAX_SILENCE_SECONDS = 1800.0
 
-# Of a new updater's first look (cli.EXIT_STATUSES): it is current, or something
-# keeps it from its work that is not its own fault.
-WORKING_STATUSES = {0, 5, 9, 10, 11}
-
 
 class Updater:
     """Keeps one machine on the release in the bucket."""
@@ -72,6 +68,7 @@ class Updater:
         self._problem: AutoupdateError | None = None
         self._failures = 0
         self._answered_at = clock.monotonic()
+        self._rehearses = False
 
     def run(self) -> None:
         """Look every interval, until told to stop."""
@@ -84,7 +81,7 @@ class Updater:
             if self._clock.restart_wanted:
                 self._begin_afresh()
             elif self._folder.state.last_good != good_before:
-                problem = self._become_what_is_installed() or problem
+                self._become_what_is_installed()
                 memory.give_back()
             self._clock.rest(self._pause_after(problem))
 
@@ -95,7 +92,8 @@ class Updater:
         release itself was at fault.
         """
         try:
-            self._installer.finish_interrupted()
+            if not self._rehearses:
+                self._installer.finish_interrupted()
             offer = self._bucket.head(self._settings.release_key)
             self._log.change("bucket", "", over="the bucket answers again")
             seen = (offer, self._hold_reason(), self._signers_changed_at())
@@ -110,6 +108,15 @@ class Updater:
         self._watch_silence(problem)
         self._conclude(problem)
         return problem
+
+    def rehearse(self) -> AutoupdateError | None:
+        """Look once as always, but act on nothing; return what keeps it from looking.
+
+        The updater that installs a release asks this of the one in it, before
+        it makes room for it.
+        """
+        self._rehearses = True
+        return self.look()
 
     def _watch_silence(self, problem: AutoupdateError | None) -> None:
         """Say once that nothing verified has come for too long, whatever the reasons were."""
@@ -128,6 +135,8 @@ class Updater:
         try:
             release = self._trust(offer)
             self._respect_hold(release)
+            if self._rehearses:
+                return None
             self._folder.change(accepted=self._folder.state.accepted_with(release))
             if self._installer.is_last_good(release) and self._installer.is_installed(release):
                 self._installer.keep(release)
@@ -150,7 +159,8 @@ class Updater:
         check_meant_for(release, settings.package, self._machine.architecture(), settings.channel)
         check_size(release, settings.max_package_mb)
         check_sequence(release, state)
-        newer = None if state.accepted else self._machine.installed_newer_than(release.version)
+        known = state.accepted_in(release.channel) or state.last_good
+        newer = None if known else self._machine.installed_newer_than(release.version)
         if newer:
             check_first(release, newer)
         if release != self._offered:
@@ -187,6 +197,8 @@ class Updater:
         text = one_line(str(problem)) if problem else ""
         subject = "bucket" if isinstance(problem, BucketError) else "release"
         self._log.change(subject, text)
+        if self._rehearses:
+            return
         if text != self._folder.state.condition:
             try:
                 self._folder.change(condition=text, condition_since=self._clock.utc())
@@ -216,36 +228,12 @@ class Updater:
         except MachineError as error:
             self._log.say(str(error))
 
-    def _become_what_is_installed(self) -> AutoupdateError | None:
-        """Become the updater of the release just installed, once it has looked itself.
-
-        An updater that cannot update would be the last one of this machine: the
-        release that brings it is taken back.
-        """
-        problem: AutoupdateError | None = None
+    def _become_what_is_installed(self) -> None:
+        """Become the updater of the release just installed; it has taken a first look."""
         try:
-            version = self._machine.other_updater()
-            if version:
-                with self._folder.lent():
-                    status = self._machine.try_installed_updater()
-                if status not in WORKING_STATUSES and self._offer_is_as_seen():
-                    self._installer.take_back(
-                        f"its updater ended with status {status} at its first look"
-                    )
-                self._machine.become_installed_updater(version)
-        except (MachineError, StateError, UndoneError) as error:
-            problem = error
-            self._problem = error
-            self._conclude(error)
-        return problem
-
-    def _offer_is_as_seen(self) -> bool:
-        """Tell whether the new updater looked at the very offer that this one has installed."""
-        try:
-            offer = self._bucket.head(self._settings.release_key)
-        except BucketError:
-            return False
-        return isinstance(self._seen, tuple) and self._seen[0] == offer
+            self._machine.become_installed_updater()
+        except MachineError as error:
+            self._log.say(str(error))
 
     def _pause_after(self, problem: AutoupdateError | None) -> float:
         """Return seconds until the next look."""

@@ -29,7 +29,7 @@ SLOW_BODY = (
 BODY_PIECES = 5
 PIECE_SECONDS = 0.25
 
-PAUSE_SECONDS = 0.05  # of the quick clients: a service at its limit would measure queues
+PAUSE_SECONDS = 0.03  # of the quick clients: a service at its limit would measure queues
 
 
 class LostError(Exception):
@@ -49,7 +49,10 @@ class Load:
 
     def run(self, until: Callable[[], object]) -> None:
         """Let 64 clients ask until `until` returns."""
-        habits = {self.keeps: 24, self.pools: 16, self.opens: 12, self.uploads: 6, self.waits: 6}
+        habits = {
+            self.keeps: 24, self.pools: 12, self.prepares: 4, self.opens: 12, self.uploads: 6,
+            self.waits: 6,
+        }  # fmt: skip
         threads = [
             threading.Thread(target=habit) for habit, count in habits.items() for _ in range(count)
         ]
@@ -76,6 +79,18 @@ class Load:
         connection: socket.socket | None = None
         while not self._over.wait(random.uniform(0, self._idle_seconds)):  # noqa: S311
             connection = self._count("pools", QUICK, connection)
+
+    def prepares(self) -> None:
+        """Open a connection long before its first request, as browsers do."""
+        while not self._over.is_set():
+            try:
+                connection = socket.create_connection(self._address, TIMEOUT_SECONDS)
+            except OSError as error:
+                self.sent += 1
+                self.lost.append(("prepares", f"{type(error).__name__}: {error}"))
+                continue
+            self._over.wait(random.uniform(0, 5 + self._idle_seconds))  # noqa: S311
+            self._count("prepares", QUICK_CLOSE, connection)
 
     def opens(self) -> None:
         """Open a connection for each request."""

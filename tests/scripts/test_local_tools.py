@@ -80,7 +80,7 @@ def test_version_without_a_history_is_lower_than_any(tmp_path: Path) -> None:
 def tree(tmp_path_factory: pytest.TempPathFactory, signing_key: Path) -> Path:
     """Copy this tree with what is built, as one that make has just packaged."""
     tree = tmp_path_factory.mktemp("make") / "tree"
-    ignore = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.deb", "demo-*")
+    ignore = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.deb", "demo-*", "lab")
     shutil.copytree(ROOT, tree, ignore=ignore, symlinks=True)
     (tree / ".venv").symlink_to(ROOT / ".venv")
     make(tree, signing_key, "package")

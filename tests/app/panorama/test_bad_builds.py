@@ -69,6 +69,14 @@ EDITED: dict[str, tuple[dict[str, tuple[str, str]], str]] = {
         {"supervisor.py": (SUPERVISED, "    raise OSError('no supervisor')\n" + SUPERVISED)},
         "its supervisor cannot take over",
     ),
+    "supervisor raises when it takes over": (
+        {"../handoff/notify.py": ('f"READY=1', 'f"READY={1 / 0}')},
+        "its supervisor cannot take over",
+    ),
+    "supervisor fails in its first round": (
+        {"../handoff/supervisor.py": ("self._watch_draining()\n", "self._fail('no')\n")},
+        "its supervisor cannot take over",
+    ),
     "supervisor exits with 0 at once": (
         {"supervisor.py": (SUPERVISED, "    sys.exit(0)\n" + SUPERVISED)},
         "its supervisor cannot take over",

@@ -195,6 +195,20 @@ def test_idle_kept_connections_answer_once_more_after_a_restart(place: Installat
     place.wait_served_by("2.0-1")
 
 
+def test_connections_opened_in_advance_are_answered_after_a_restart(place: Installation) -> None:
+    place.start("web")
+    opened = [socket.create_connection(("127.0.0.1", place.port)) for _ in range(8)]
+    place.install(place.edited("2.0-1", {"templates/base.html": ("</footer>", " 2</footer>")}))
+    place.restart("web")
+    time.sleep(6.5)  # longer than gunicorn waits for a first byte by itself
+    for connection in opened:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == 200
+        connection.close()
+
+
 def test_worker_that_dies_while_the_store_is_away_costs_one_worker(place: Installation) -> None:
     web = place.start("web")
     leader = children_of(web.pid)[0]

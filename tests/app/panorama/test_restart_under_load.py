@@ -1,4 +1,4 @@
-"""The promise, in short: 64 clients of five habits, restarts, and nothing lost.
+"""The promise, in short: 64 clients of six habits, restarts, and nothing lost.
 
 `make bench` is the long form, beside gunicorn's own ways.
 """

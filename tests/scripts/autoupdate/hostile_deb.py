@@ -15,15 +15,16 @@ from package_maker import ARCHITECTURE, NAME
 Members = Iterable[tuple[tarfile.TarInfo, bytes]]
 
 
-def hostile_deb(version: str, data: Members, control: Members = ()) -> bytes:
+def hostile_deb(version: str, data: Members, control: Members = (), *, fields: str = "") -> bytes:
     """Return a .deb (deb(5)) that holds these members, and a control file that says what it is."""
-    fields = (
+    about = (
         f"Package: {NAME}-server\nVersion: {version}\nArchitecture: {ARCHITECTURE}\n"
         "Maintainer: Nobody <nobody@example.org>\nDescription: made for a test\n"
+        + (f"{fields}\n" if fields else "")
     ).encode()
     members = {
         "debian-binary": b"2.0\n",
-        "control.tar": _tar([(_file("./control", len(fields)), fields), *control]),
+        "control.tar": _tar([(_file("./control", len(about)), about), *control]),
         "data.tar": _tar(data),
     }
     archive = b"!<arch>\n"

@@ -40,10 +40,11 @@ HOSTILE: dict[str, tuple[tarfile.TarInfo, str]] = {
         member(OWN, type=tarfile.LNKTYPE, linkname="etc/shadow"), "no file and no folder",
     ),
     "link to the outside": (
-        member(OWN, type=tarfile.SYMTYPE, linkname="/bin/sh"), "no file and no folder",
+        member(OWN, type=tarfile.SYMTYPE, linkname="/bin/sh"), "a link that leads elsewhere",
     ),
     "link upwards": (
-        member(OWN, type=tarfile.SYMTYPE, linkname="../../etc/shadow"), "no file and no folder",
+        member(OWN, type=tarfile.SYMTYPE, linkname="../../etc/shadow"),
+        "a link that leads elsewhere",
     ),
     "escape sequences": (member("./usr/bin/\x1b[2Jclear"), "is not"),
 }  # fmt: skip
@@ -56,14 +57,84 @@ def publish(machine: OneMachine, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_package_that_holds_what_it_may_not_is_refused(serving: OneMachine, kind: str) -> None:
+@pytest.mark.parametrize("after", [0, 1])
+def test_package_that_holds_what_it_may_not_is_refused(
+    serving: OneMachine, kind: str, after: int
+) -> None:
     bad, says = HOSTILE[kind]
-    publish(serving, hostile_deb("1.0-2", [(copy_of(bad), b"")]))
+    good = [(member(OWN, mode=0o755), b"#!/bin/sh\n")] * after
+    publish(serving, hostile_deb("1.0-2", [*good, (copy_of(bad), b"")]))
     problem = serving.look()
     assert isinstance(problem, RefusedError)
     assert says in str(problem)
     assert serving.installed() == "1.0-1"
     assert all(character.isprintable() for line in serving.log_lines() for character in line)
+
+
+def header_of(deb: bytes, path: str) -> int:
+    """Return where the header of the member `path` begins."""
+    return deb.index(path.encode() + bytes(1))
+
+
+def respelled(deb: bytes, at: int, offset: int, field: bytes) -> bytes:
+    """Write `field` into the header that begins at `at`, and mend its checksum."""
+    header = bytearray(deb[at : at + 512])
+    header[offset : offset + len(field)] = field
+    header[148:156] = b" " * 8
+    header[148:156] = f"{sum(header):06o}\0 ".encode()
+    return deb[:at] + bytes(header) + deb[at + 512 :]
+
+
+HIDDEN = "./etc/sudoers.d/all"
+
+
+@pytest.mark.parametrize(
+    ("offset", "field"),
+    [
+        (329, b"zzzzzzz"),  # the device's major number: tarfile gives up here, dpkg goes on
+        (124, b"00000000001x"),  # the size
+        (100, b"-000644"),  # the mode
+        (156, b"x"),  # an extended header
+        (156, b"L"),  # a name as long as the body
+        (148, b"0000000"),  # the checksum
+    ],
+)
+def test_member_cannot_hide_behind_what_another_reader_stops_at(
+    serving: OneMachine, offset: int, field: bytes
+) -> None:
+    deb = hostile_deb(
+        "1.0-2",
+        [(member(OWN, mode=0o755), b"#!/bin/sh\n"), (member(f"{OWN}-2"), b"x" * 5000),
+         (member(HIDDEN), b"ALL ALL=NOPASSWD: ALL\n")],
+    )  # fmt: skip
+    at = header_of(deb, f"{OWN}-2")
+    hiding = (
+        respelled(deb, at, offset, field)
+        if offset != 148
+        else (deb[: at + 148] + field + deb[at + 148 + len(field) :])
+    )
+    publish(serving, hiding)
+    assert isinstance(serving.look(), RefusedError)
+    assert not (serving.root / HIDDEN).exists()
+
+
+def test_member_cannot_hide_behind_the_end_mark(serving: OneMachine) -> None:
+    first = hostile_deb("1.0-2", [(member(OWN, mode=0o755), b"#!/bin/sh\n")])
+    deb = hostile_deb("1.0-2", [(member(OWN, mode=0o755), b"#!/bin/sh\n"), (member(HIDDEN), b"x")])
+    at = header_of(deb, HIDDEN)
+    assert len(first) < len(deb) + 1024
+    publish(serving, deb[: at - 512] + bytes(512) + deb[at:])
+    assert isinstance(serving.look(), RefusedError)
+
+
+@pytest.mark.parametrize("field", ["Conflicts: dpkg", "Replaces: dpkg", "Essential: yes"])
+def test_package_that_would_remove_or_outrank_others_is_refused(
+    serving: OneMachine, field: str
+) -> None:
+    publish(serving, hostile_deb("1.0-2", [], fields=field))
+    problem = serving.look()
+    assert isinstance(problem, RefusedError)
+    assert field.split(":", maxsplit=1)[0] in str(problem)
 
 
 def copy_of(made: tarfile.TarInfo) -> tarfile.TarInfo:
