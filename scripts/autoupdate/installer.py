@@ -188,11 +188,8 @@ class Installer:
 
     def keep(self, release: Release) -> None:
         """Make `release` the one to go back to."""
-        state = self._folder.state
-        good = state.last_good
-        previous = state.previous if good and good.sha256 == release.sha256 else good
-        self._folder.change(last_good=release, previous=previous, journal=None)
-        self._folder.remove_packages_except(release, previous)
+        self._folder.change(last_good=release, journal=None)
+        self._folder.remove_packages_except(release)
 
     def _undo(self, release: Release, reason: str) -> NoReturn:
         self._log.say(f"{describe(release)} failed: {reason}")
@@ -235,7 +232,7 @@ class Installer:
         state = self._folder.state
         refusal = Refusal(release, one_line(reason), self._clock.utc(), outcome)
         self._folder.change(refused=state.refused_with(refusal), journal=None)
-        self._folder.remove_packages_except(state.last_good, state.previous)
+        self._folder.remove_packages_except(state.last_good)
 
     def _begin(self, step: Step, release: Release, reason: str = "") -> None:
         """Write down that `step` begins."""

@@ -57,7 +57,6 @@ class State:
 
     accepted: tuple[Release, ...] = ()  # of each channel the highest that was ever acted on
     last_good: Release | None = None  # its package is kept
-    previous: Release | None = None  # good before that; kept until another follows
     refused: tuple[Refusal, ...] = ()
     journal: Journal | None = None
     condition: str = ""  # what keeps the updater from its work, for `status`
@@ -94,9 +93,8 @@ class State:
         document = json.loads(text)
         if document["format"] != FORMAT:
             raise ValueError(f"it is of format {document['format']!r:.20}, not {FORMAT}")
-        for name in ("last_good", "previous"):
-            if document[name]:
-                document[name] = _build(Release, document[name])
+        if document["last_good"]:
+            document["last_good"] = _build(Release, document["last_good"])
         document["accepted"] = tuple(_build(Release, each) for each in document["accepted"])
         document["refused"] = tuple(_with_release(Refusal, each) for each in document["refused"])
         if document["journal"]:

@@ -4,7 +4,7 @@ Layout of STATE_DIR, which is root's alone on a server::
 
     state.json          state.State
     lock                flock(2)ed while an updater works
-    packages/HASH.deb   the last two good packages, and the one on its way
+    packages/HASH.deb   the last good package, and the one on its way
     proof/              a package unpacked aside, while it proves itself
     HOLD                put there by an operator (HOLD_FILE)
 """
