@@ -28,7 +28,7 @@ include app/build.mk
 .PHONY: help
 help: ## list the verbs
 	@echo "usage: make VERB, with the settings of config.mk"; echo
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 .PHONY: setup
 setup: .venv/.ready ## install what the other verbs need: apt packages, a virtual environment
@@ -79,6 +79,10 @@ releases: .venv/.ready ## what the bucket keeps, for rollback
 status: .venv/.ready ## what every machine reported, as a table
 	@$(PYTHON) scripts/fleet status
 
+.PHONY: userdata
+userdata: .venv/.ready ## build/user-data, which makes a new machine serve: make userdata ROLES=web
+	@ROLES='$(ROLES)' LOG_HOST='$(LOG_HOST)' $(PYTHON) scripts/userdata
+
 .PHONY: demo
 demo: build ## the whole life cycle on this computer, without an AWS account
 	@cd scripts && ../$(PYTHON) -m demo
@@ -90,6 +94,10 @@ run: build ## web and vision in the foreground on this computer; Ctrl-C ends bot
 .PHONY: test
 test: build ## all tests, lint included
 	@$(PYTHON) -m pytest
+
+.PHONY: test-boot
+test-boot: build ## boot a real machine and update it; needs root, mmdebstrap, systemd-container, iproute2
+	@$(PYTHON) -m pytest -m boot
 
 .PHONY: lint
 lint: build ## the checks of style, types, shell scripts, units and package alone

@@ -147,9 +147,9 @@ def test_bare_make_lists_every_verb() -> None:
         ["make", "--no-print-directory"], cwd=ROOT, env=with_environment_of_a_user(),
         stdout=subprocess.PIPE, text=True, check=True,
     ).stdout  # fmt: skip
-    verbs = set(re.findall(r"^  ([a-z]+)", told, re.M))
+    verbs = set(re.findall(r"^  ([a-z-]+)", told, re.M))
     assert verbs >= {"help", "setup", "build", "package", "deploy", "status", "rollback", "demo",
-                     "run", "test", "lint", "clean"}  # fmt: skip
+                     "run", "test", "lint", "clean", "userdata", "test-boot"}  # fmt: skip
 
 
 def test_name_that_no_package_can_bear_is_refused_by_make() -> None:

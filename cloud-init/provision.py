@@ -1,0 +1,326 @@
+"""Makes a new machine serve the current release: the whole of its provisioning.
+
+Travels in the user-data (see cloud-init/user-data) and needs what stock images
+of Ubuntu 22.04 and 24.04, Debian 12 and 13 carry: Python's standard library, dpkg,
+apt-get, ssh-keygen and systemd. It verifies the release by the very code of the
+updater, which travels with it.
+
+It may be run again: what is done already is left alone. What can pass is tried
+again for ten minutes; every other failure, and its reason, is on the console and
+in `cloud-init status --long`.
+"""
+
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from autoupdate.release import Release, ReleaseError, from_metadata, verify
+
+METADATA_ADDRESS = "169.254.169.254"  # Amazon EC2 User Guide, Instance metadata
+METADATA_SECONDS = 5
+REQUEST_SECONDS = 60
+GIVE_UP_SECONDS = 600
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+LOCK_SECONDS = 300  # unattended-upgrades may be at work at a first boot
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+
+
+class ProvisionError(Exception):
+    """The machine cannot be provisioned; the message says why in one line."""
+
+
+class NotYetError(Exception):
+    """What may pass: the network, the instance profile, the first release."""
+
+
+def main(settings: Mapping[str, str], allowed_signers: str) -> int:
+    """Provision this machine. Returns the exit status, which cloud-init reports."""
+    began = time.monotonic()
+    package = f"{settings['NAME']}-server"
+    try:
+        write_settings(settings)
+        if not is_installed(package):
+            with tempfile.TemporaryDirectory(prefix=f"{package}-", dir="/var/cache") as folder:
+                # apt-get reads it as a user of its own.
+                Path(folder).chmod(0o755)
+                deb = Path(folder) / f"{package}.deb"
+                release = patiently(lambda: download(settings, allowed_signers, deb))
+                say(f"installs {package} {release.version}")
+                install(deb)
+        forward_logs(settings)
+        start(settings)
+    except ProvisionError as error:
+        say(f"failed: {error}")
+        return 1
+    say(f"serves after {time.monotonic() - began:.1f} s")
+    return 0
+
+
+def say(text: str) -> None:
+    """Tell the console and cloud-init's log."""
+    print(f"user-data: {text}", file=sys.stderr, flush=True)
+
+
+def patiently(attempt: Callable[[], Release]) -> Release:
+    """Return what `attempt` returns, once it does not raise NotYetError any more.
+
+    Raises:
+        ProvisionError: it has done so for too long.
+    """
+    deadline = time.monotonic() + GIVE_UP_SECONDS
+    pause, said = FIRST_PAUSE_SECONDS, ""
+    while True:
+        try:
+            return attempt()
+        except NotYetError as error:
+            if time.monotonic() > deadline:
+                raise ProvisionError(f"gave up after {GIVE_UP_SECONDS} s: {error}") from error
+            if str(error) != said:
+                said = str(error)
+                say(f"{said}; tries again")
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+# The settings that the service and the updater read
+
+
+def write_settings(settings: Mapping[str, str]) -> None:
+    """Write /etc/default/NAME, unless somebody has already."""
+    name = settings["NAME"]
+    path = Path("/etc/default") / name
+    if path.exists():
+        return
+    lines = [f"# Written by user-data. All settings: /usr/share/{name}/defaults"]
+    lines += [f"{key}={value}" for key, value in settings.items() if key != "NAME"]
+    new = path.with_name(f".{path.name}.new")
+    new.write_text("\n".join(lines) + "\n")
+    new.chmod(0o644)
+    new.replace(path)
+
+
+# The release
+
+
+def download(settings: Mapping[str, str], allowed_signers: str, deb: Path) -> Release:
+    """Get the release in one request, and keep its body as `deb` once it is verified.
+
+    Raises:
+        NotYetError: it cannot be had now.
+        ProvisionError: it is not to be trusted.
+    """
+    host, path = location(settings)
+    headers = signed_headers(credentials(), settings["REGION"], host, path)
+    connection = connect(host, settings.get("AWS_ENDPOINT_URL", ""))
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        if response.status != http.client.OK:
+            raise NotYetError(refusal(response))
+        metadata = {
+            each: response.getheader(f"x-amz-meta-{each}", "") for each in ("release", "signature")
+        }
+        release = verified(settings, allowed_signers, metadata)
+        body = response.read(release.size + 1)
+    except (OSError, http.client.HTTPException) as error:
+        raise NotYetError(f"cannot reach the bucket: {error}") from error
+    finally:
+        connection.close()
+    if len(body) < release.size:
+        raise NotYetError(f"the download was cut short: {len(body)} of {release.size} bytes")
+    if len(body) != release.size or hashlib.sha256(body).hexdigest() != release.sha256:
+        raise ProvisionError(f"the body of release {release.version} is not what was signed")
+    deb.write_bytes(body)
+    return release
+
+
+def verified(
+    settings: Mapping[str, str], allowed_signers: str, metadata: Mapping[str, str]
+) -> Release:
+    """Return the release of an object's metadata, checked as the updater checks it."""
+    name = settings["NAME"]
+    with tempfile.NamedTemporaryFile("w", prefix="allowed_signers-") as signers:
+        signers.write(allowed_signers)
+        signers.flush()
+        try:
+            text, signature = from_metadata(metadata)
+            verify(text, signature, Path(signers.name), f"{name}-release")
+            release = Release.parse(text)
+        except ReleaseError as error:
+            raise ProvisionError(f"refused what is in the bucket: {error}") from error
+    wanted = {
+        "package": (f"{name}-server",),
+        "channel": (settings["CHANNEL"],),
+        "architecture": (output("dpkg", "--print-architecture"), "all"),
+    }
+    for field, values in wanted.items():
+        if getattr(release, field) not in values:
+            raise ProvisionError(
+                f"refused release {release.version}: its {field} is {getattr(release, field)}, "
+                f"wanted is {values[0]}"
+            )
+    return release
+
+
+# S3, by hand: curl 7.81 of Ubuntu 22.04 signs session tokens wrongly
+
+
+def location(settings: Mapping[str, str]) -> tuple[str, str]:
+    """Return the host and the path of the release."""
+    bucket, region = settings["BUCKET"], settings["REGION"]
+    key = f"/{settings['CHANNEL']}/{settings['NAME']}-server.deb"
+    if endpoint := settings.get("AWS_ENDPOINT_URL"):
+        return urllib.parse.urlsplit(endpoint).netloc, f"/{bucket}{key}"
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    if "." in bucket:  # AWS's certificate covers one label before s3
+        return f"s3.{region}.{domain}", f"/{bucket}{key}"
+    return f"{bucket}.s3.{region}.{domain}", key
+
+
+def connect(host: str, endpoint: str) -> http.client.HTTPConnection:
+    if endpoint.startswith("http:"):
+        return http.client.HTTPConnection(host, timeout=REQUEST_SECONDS)
+    return http.client.HTTPSConnection(host, timeout=REQUEST_SECONDS)
+
+
+def signed_headers(keys: Mapping[str, str], region: str, host: str, path: str) -> dict[str, str]:
+    """Sign a GET without a body: AWS Signature Version 4 (Amazon S3 API Reference)."""
+    time_text = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    headers = {
+        "host": host,
+        "x-amz-content-sha256": EMPTY_SHA256,
+        "x-amz-date": time_text,
+        "x-amz-security-token": keys["Token"],
+    }
+    names = ";".join(headers)
+    canonical_headers = "".join(f"{name}:{value}\n" for name, value in headers.items())
+    request = f"GET\n{path}\n\n{canonical_headers}\n{names}\n{EMPTY_SHA256}"
+    scope = f"{time_text[:8]}/{region}/s3/aws4_request"
+    digest = hashlib.sha256(request.encode()).hexdigest()
+    key = f"AWS4{keys['SecretAccessKey']}".encode()
+    for part in scope.split("/"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    text = f"AWS4-HMAC-SHA256\n{time_text}\n{scope}\n{digest}".encode()
+    signature = hmac.new(key, text, hashlib.sha256).hexdigest()
+    headers["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={keys['AccessKeyId']}/{scope}, "
+        f"SignedHeaders={names}, Signature={signature}"
+    )
+    return headers
+
+
+def credentials() -> dict[str, str]:
+    """Return the instance profile's credentials, by IMDSv2.
+
+    Raises:
+        NotYetError: the profile is not there, or not yet.
+    """
+    path = "/latest/meta-data/iam/security-credentials/"
+    try:
+        ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "300"}
+        token = {"X-aws-ec2-metadata-token": metadata("PUT", "/latest/api/token", ttl)}
+        role = metadata("GET", path, token).split("\n")[0].strip()
+        found: dict[str, str] = json.loads(metadata("GET", f"{path}{role}", token))
+        return {each: found[each] for each in ("AccessKeyId", "SecretAccessKey", "Token")}
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        raise NotYetError(f"no credentials from the instance profile: {error!r:.200}") from error
+
+
+def metadata(method: str, path: str, headers: Mapping[str, str]) -> str:
+    connection = http.client.HTTPConnection(METADATA_ADDRESS, timeout=METADATA_SECONDS)
+    try:
+        connection.request(method, path, headers=dict(headers))
+        response = connection.getresponse()
+        body = response.read(1 << 16).decode()
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise ValueError(f"{method} {path}: {response.status}")
+    return body
+
+
+def refusal(response: http.client.HTTPResponse) -> str:
+    code = re.search(rb"<Code>([A-Za-z0-9.]{1,64})</Code>", response.read(4096))
+    reason = code[1].decode() if code else response.reason
+    return f"the bucket answers {response.status} {reason}"
+
+
+# The machine
+
+
+def is_installed(package: str) -> bool:
+    command = ["dpkg-query", "-W", "-f=${db:Status-Status}", package]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    return asked.stdout == "installed"
+
+
+def install(*packages: Path | str) -> None:
+    """Install with dependencies; package lists are fetched only if that is needed.
+
+    Raises:
+        ProvisionError: apt-get says why.
+    """
+    options = ("-y", "--no-install-recommends", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}")
+    command = ("apt-get", *options, "install", *map(str, packages))
+    if run(*command).returncode == 0:
+        return
+    run("apt-get", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}", "update")
+    done = run(*command)
+    if done.returncode:
+        raise ProvisionError(f"cannot install {packages[-1]}: {last_line(done.stderr)}")
+
+
+def forward_logs(settings: Mapping[str, str]) -> None:
+    """Send all of the machine's log to LOG_HOST, as syslog, if there is one."""
+    host, _, port = settings.get("LOG_HOST", "").rpartition(":")
+    if not host:
+        return
+    if not Path("/usr/sbin/rsyslogd").exists():
+        install("rsyslog")
+    rule = f'*.* action(type="omfwd" target="{host}" port="{port}" protocol="udp")\n'
+    Path(f"/etc/rsyslog.d/60-{settings['NAME']}.conf").write_text(rule)
+    must("systemctl", "restart", "rsyslog")
+
+
+def start(settings: Mapping[str, str]) -> None:
+    """Enable and start the roles, each of which is ready when this returns; then the updater."""
+    for role in (*settings["ROLES"].split(), "autoupdate"):
+        must("systemctl", "enable", "--now", f"{settings['NAME']}-{role}.service")
+
+
+def run(*command: str) -> "subprocess.CompletedProcess[str]":
+    environ = {
+        **os.environ,
+        "LC_ALL": "C.UTF-8",
+        "DEBIAN_FRONTEND": "noninteractive",
+        # needrestart hooks into apt-get: it may ask, and restarts services on its own.
+        "NEEDRESTART_SUSPEND": "1",
+    }
+    return subprocess.run(
+        command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+
+def must(*command: str) -> None:
+    done = run(*command)
+    if done.returncode:
+        raise ProvisionError(f"{' '.join(command)} failed: {last_line(done.stderr)}")
+
+
+def output(*command: str) -> str:
+    return run(*command).stdout.strip()
+
+
+def last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it does not say why"
