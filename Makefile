@@ -92,7 +92,7 @@ run: build ## web and vision in the foreground on this computer; Ctrl-C ends bot
 	@scripts/run
 
 .PHONY: test
-test: build ## all tests, lint included
+test: build ## all tests but those of test-boot, lint included
 	@$(PYTHON) -m pytest
 
 .PHONY: test-boot
