@@ -5,6 +5,8 @@ both its executables check themselves on this machine.
 """
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from autoupdate import contents
@@ -16,7 +18,9 @@ from autoupdate.settings import Settings
 
 
 def prove(settings: Settings, dpkg: Dpkg, deb: Path, release: Release, folder: Path) -> None:
-    """Prove `deb` below `folder`, which is emptied before and after.
+    """Prove `deb` below `folder`.
+
+    What the executables unpacked is kept there if they pass: the next ones begin with its bytecode.
 
     Raises:
         MachineError: it is not what was signed, or fails its own check.
@@ -24,18 +28,24 @@ def prove(settings: Settings, dpkg: Dpkg, deb: Path, release: Release, folder: P
     """
     contents.check(deb, settings.name)
     _compare_fields(dpkg, deb, release)
-    _empty(folder)
+    tree, cache = folder / "tree", folder / "cache"
+    _empty(tree)
     try:
-        tree, cache = folder / "tree", folder / "cache"
         for each in (tree, cache):
-            each.mkdir(parents=True)
+            each.mkdir(parents=True, exist_ok=True)
         dpkg.unpack(deb, tree)
-        _check(settings, tree, cache, settings.name)
-        _check(settings, tree, cache, settings.updater.name)
+        # At the same time: machines wait for the slower one alone.
+        with ThreadPoolExecutor() as both:
+            list(both.map(partial(_check, settings, tree, cache),
+                          (settings.name, settings.updater.name)))  # fmt: skip
     except OSError as error:
-        raise PostponedError(f"cannot unpack {release.version} aside: {error}") from error
-    finally:
         _empty(folder)
+        raise PostponedError(f"cannot unpack {release.version} aside: {error}") from error
+    except MachineError:
+        _empty(folder)
+        raise
+    finally:
+        _empty(tree)
 
 
 # Fields by which a package removes, outranks or poses as others: a service needs none.

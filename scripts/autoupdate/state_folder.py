@@ -5,7 +5,8 @@ Layout of STATE_DIR, which is root's alone on a server::
     state.json          state.State
     lock                flock(2)ed while an updater works
     packages/HASH.deb   the last good package, and the one on its way
-    proof/              a package unpacked aside, while it proves itself
+    proof/tree/         a package unpacked aside, while it proves itself
+    proof/cache/        what its executables unpacked, for the next ones to begin with
     HOLD                put there by an operator (HOLD_FILE)
 """
 
