@@ -11,6 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from panorama.jobs import StoreError
+from panorama.settings import Settings
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -20,20 +21,30 @@ if TYPE_CHECKING:
 CONFIG = Config(connect_timeout=3, read_timeout=15, retries={"mode": "standard", "max_attempts": 3})
 
 
-def s3_client() -> S3Client:
-    client: S3Client = boto3.session.Session().client("s3", config=CONFIG)
+def s3_client(settings: Settings) -> S3Client:
+    client: S3Client = boto3.session.Session().client(
+        "s3",
+        region_name=settings.region or None,
+        endpoint_url=settings.aws_endpoint_url or None,
+        config=CONFIG,
+    )
     return client
 
 
-def sqs_client(queue_url: str) -> SQSClient:
+def sqs_client(settings: Settings) -> SQSClient:
     """Return a client for the region that the queue's URL names, if it names one.
 
     https://sqs.REGION.amazonaws.com/ACCOUNT/NAME (AWS General Reference, SQS endpoints).
     """
-    host = queue_url.split("/")[2] if "//" in queue_url else ""
+    host = settings.queue_url.split("/")[2] if "//" in settings.queue_url else ""
     parts = host.split(".")
-    region = parts[1] if len(parts) > 3 and parts[0] == "sqs" else None
-    client: SQSClient = boto3.session.Session().client("sqs", region_name=region, config=CONFIG)
+    region = parts[1] if len(parts) > 3 and parts[0] == "sqs" else settings.region
+    client: SQSClient = boto3.session.Session().client(
+        "sqs",
+        region_name=region or None,
+        endpoint_url=settings.aws_endpoint_url or None,
+        config=CONFIG,
+    )
     return client
 
 

@@ -17,6 +17,7 @@ from panorama.jobs import (
     Job,
     Lease,
 )
+from panorama.settings import Settings
 
 # Long polling: an empty queue costs few requests, and a stopping worker waits no longer.
 POLL_SECONDS = 2
@@ -25,11 +26,11 @@ POLL_SECONDS = 2
 class CloudJobs:
     """A queue of job IDs, and BUCKET_URL/ID/job.json for each job's state."""
 
-    def __init__(self, queue_url: str, bucket_url: str) -> None:
-        self._queue = queue_url
-        self._bucket, self._prefix = split_bucket_url(bucket_url)
-        self._s3 = s3_client()
-        self._sqs = sqs_client(queue_url)
+    def __init__(self, settings: Settings) -> None:
+        self._queue = settings.queue_url
+        self._bucket, self._prefix = split_bucket_url(settings.bucket_url)
+        self._s3 = s3_client(settings)
+        self._sqs = sqs_client(settings)
         # Of the state of the job in hand, as last written: who finds another has lost the lease.
         self._etag = ""
 

@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import IO, cast
 
 from panorama.cloud import s3_client, split_bucket_url, told_as_store_error
+from panorama.settings import Settings
 
 
 class CloudPictures:
     """BUCKET_URL/ID/NAME. Removal is the bucket's lifecycle rule's work."""
 
-    def __init__(self, bucket_url: str) -> None:
-        self._bucket, self._prefix = split_bucket_url(bucket_url)
-        self._s3 = s3_client()
+    def __init__(self, settings: Settings) -> None:
+        self._bucket, self._prefix = split_bucket_url(settings.bucket_url)
+        self._s3 = s3_client(settings)
 
     def check(self) -> None:
         """Do nothing: a machine may write and read its pictures, not ask about the bucket."""

@@ -78,7 +78,7 @@ def open_store(settings: Settings) -> JobStore:
     if settings.queue_url:
         from panorama.cloud_jobs import CloudJobs
 
-        return CloudJobs(settings.queue_url, settings.bucket_url)
+        return CloudJobs(settings)
     from panorama.local_jobs import LocalJobs
 
     return LocalJobs(settings.state_dir)

@@ -40,7 +40,7 @@ def open_pictures(settings: Settings) -> Pictures:
     if settings.bucket_url:
         from panorama.cloud_pictures import CloudPictures
 
-        return CloudPictures(settings.bucket_url)
+        return CloudPictures(settings)
     from panorama.local_pictures import LocalPictures
 
     return LocalPictures(settings.state_dir)

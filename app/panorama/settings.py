@@ -44,6 +44,8 @@ class Settings:
         "", "URL", "an SQS queue; with BUCKET_URL, web and vision scale apart"
     )
     bucket_url: str = _setting("", "s3://…", "where photos and panoramas are then kept")
+    region: str = _setting("", "AWS region", "of both [as the AWS libraries find it]")
+    aws_endpoint_url: str = _setting("", "URL", "of another server than AWS's for both")
 
     @property
     def address(self) -> str:

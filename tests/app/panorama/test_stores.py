@@ -10,6 +10,7 @@ import pytest
 
 from localcloud import LocalCloud
 from panorama import cloud_jobs, local_jobs
+from panorama.cloud import s3_client, sqs_client
 from panorama.jobs import DONE, FAILED, MAX_ATTEMPTS, QUEUED, STITCHING, Job, JobStore, StoreError
 from panorama.jobs import open_store as open_jobs
 from panorama.pictures import Pictures, open_pictures
@@ -156,12 +157,30 @@ def test_store_that_cannot_be_reached_says_so_in_one_line(
         local_jobs.LocalJobs(tmp_path / "missing").check()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "x")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    store = cloud_jobs.CloudJobs("https://sqs.us-east-1.amazonaws.com/1/jobs", "s3://b")
+    settings = Settings(
+        queue_url="https://sqs.us-east-1.amazonaws.com/1/jobs",
+        bucket_url="s3://bucket",
+        aws_endpoint_url="http://127.0.0.1:1",
+    )
     with pytest.raises(StoreError, match="cannot reach the queue"):
-        store.check()
+        cloud_jobs.CloudJobs(settings).check()
 
 
 def test_bucket_url_that_is_none_is_refused() -> None:
     with pytest.raises(StoreError, match="is not s3://BUCKET"):
-        cloud_jobs.CloudJobs("https://sqs.us-east-1.amazonaws.com/1/jobs", "https://bucket")
+        cloud_jobs.CloudJobs(Settings(bucket_url="https://bucket"))
+
+
+@pytest.mark.parametrize(
+    ("queue_url", "region", "expected"),
+    [
+        ("https://sqs.eu-west-1.amazonaws.com/1/jobs", "us-east-1", "eu-west-1"),
+        ("http://127.0.0.1:5000/1/jobs", "eu-north-1", "eu-north-1"),
+    ],
+)
+def test_clients_use_the_region_that_the_settings_name(
+    queue_url: str, region: str, expected: str
+) -> None:
+    settings = Settings(queue_url=queue_url, bucket_url="s3://bucket", region=region)
+    assert sqs_client(settings).meta.region_name == expected
+    assert s3_client(settings).meta.region_name == region
