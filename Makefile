@@ -81,7 +81,19 @@ status: .venv/.ready ## what every machine reported, as a table
 
 .PHONY: userdata
 userdata: .venv/.ready ## build/user-data, which makes a new machine serve: make userdata ROLES=web
-	@ROLES='$(ROLES)' LOG_HOST='$(LOG_HOST)' $(PYTHON) scripts/userdata
+	@$(PYTHON) scripts/userdata
+
+.PHONY: stack
+stack: .venv/.ready ## bucket, queue, roles and groups of machines in AWS: scripts/stack --help
+	@$(PYTHON) scripts/stack
+
+.PHONY: scale
+scale: .venv/.ready ## give a group N machines: make scale ROLE=web N=4
+	@$(PYTHON) scripts/fleet scale '$(ROLE)' '$(N)'
+
+.PHONY: machines
+machines: .venv/.ready ## the machines of the groups, and what each serves
+	@$(PYTHON) scripts/fleet machines
 
 .PHONY: demo
 demo: build ## the whole life cycle on this computer, without an AWS account
@@ -92,11 +104,11 @@ run: build ## web and vision in the foreground on this computer; Ctrl-C ends bot
 	@scripts/run
 
 .PHONY: test
-test: build ## all tests but those of test-boot, lint included
+test: build ## all tests, lint included
 	@$(PYTHON) -m pytest
 
 .PHONY: test-boot
-test-boot: build ## boot a real machine and update it; needs root, mmdebstrap, systemd-container, iproute2
+test-boot: build ## the tests that boot real machines alone; they need root
 	@$(PYTHON) -m pytest -m boot
 
 .PHONY: lint
@@ -104,7 +116,7 @@ lint: build ## the checks of style, types, shell scripts, units and package alon
 	@$(PYTHON) -m pytest -m lint
 
 .PHONY: bench
-bench: build ## speed and memory beside named peers, as a table (10 minutes)
+bench: build ## speed and memory beside named peers, as a table (15 minutes; the machines need root)
 	@cd scripts && PYTHONPATH=../app ../$(PYTHON) -m bench
 
 .PHONY: lock

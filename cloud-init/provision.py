@@ -23,6 +23,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from autoupdate.release import Release, ReleaseError, from_metadata, verify
 
@@ -34,13 +35,18 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 LOCK_SECONDS = 300  # unattended-upgrades may be at work at a first boot
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
+# What tells this program who it is, and is no setting of the service or the updater.
+OWN_SETTINGS = {"NAME", "ROLE_ID"}
+
+Result = TypeVar("Result")
+
 
 class ProvisionError(Exception):
     """The machine cannot be provisioned; the message says why in one line."""
 
 
 class NotYetError(Exception):
-    """What may pass: the network, the instance profile, the first release."""
+    """What may pass: the network, the instance profile, the first release, a mirror."""
 
 
 def main(settings: Mapping[str, str], allowed_signers: str) -> int:
@@ -56,13 +62,13 @@ def main(settings: Mapping[str, str], allowed_signers: str) -> int:
                 deb = Path(folder) / f"{package}.deb"
                 release = patiently(lambda: download(settings, allowed_signers, deb))
                 say(f"installs {package} {release.version}")
-                install(deb)
-        forward_logs(settings)
+                patiently(lambda: install(deb))
         start(settings)
+        say(f"serves after {time.monotonic() - began:.1f} s")
+        forward_logs(settings)
     except ProvisionError as error:
         say(f"failed: {error}")
         return 1
-    say(f"serves after {time.monotonic() - began:.1f} s")
     return 0
 
 
@@ -71,7 +77,7 @@ def say(text: str) -> None:
     print(f"user-data: {text}", file=sys.stderr, flush=True)
 
 
-def patiently(attempt: Callable[[], Release]) -> Release:
+def patiently(attempt: Callable[[], Result]) -> Result:
     """Return what `attempt` returns, once it does not raise NotYetError any more.
 
     Raises:
@@ -101,8 +107,13 @@ def write_settings(settings: Mapping[str, str]) -> None:
     path = Path("/etc/default") / name
     if path.exists():
         return
+    values = {key: value for key, value in settings.items() if key not in OWN_SETTINGS and value}
+    if role_id := settings.get("ROLE_ID"):
+        # The instance profile lets a machine write to this name alone (IAM User Guide, policy
+        # variables: the aws:userid of an EC2 instance is ROLE-ID:INSTANCE-ID).
+        values["MACHINE"] = f"{role_id}:{patiently(instance_id)}"
     lines = [f"# Written by user-data. All settings: /usr/share/{name}/defaults"]
-    lines += [f"{key}={value}" for key, value in settings.items() if key != "NAME"]
+    lines += [f"{key}={value}" for key, value in values.items()]
     new = path.with_name(f".{path.name}.new")
     new.write_text("\n".join(lines) + "\n")
     new.chmod(0o644)
@@ -220,32 +231,55 @@ def signed_headers(keys: Mapping[str, str], region: str, host: str, path: str) -
 
 
 def credentials() -> dict[str, str]:
-    """Return the instance profile's credentials, by IMDSv2.
+    """Return the instance profile's credentials.
 
     Raises:
         NotYetError: the profile is not there, or not yet.
     """
-    path = "/latest/meta-data/iam/security-credentials/"
+    path = "iam/security-credentials/"
     try:
-        ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "300"}
-        token = {"X-aws-ec2-metadata-token": metadata("PUT", "/latest/api/token", ttl)}
-        role = metadata("GET", path, token).split("\n")[0].strip()
-        found: dict[str, str] = json.loads(metadata("GET", f"{path}{role}", token))
+        role = metadata(path).split("\n")[0].strip()
+        found: dict[str, str] = json.loads(metadata(f"{path}{role}"))
         return {each: found[each] for each in ("AccessKeyId", "SecretAccessKey", "Token")}
-    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+    except (ValueError, KeyError) as error:
         raise NotYetError(f"no credentials from the instance profile: {error!r:.200}") from error
 
 
-def metadata(method: str, path: str, headers: Mapping[str, str]) -> str:
+def instance_id() -> str:
+    """Return this machine's name in EC2.
+
+    Raises:
+        NotYetError: the metadata service does not answer yet.
+    """
+    found = metadata("instance-id")
+    if not re.fullmatch(r"i-[0-9a-z]+", found):
+        raise NotYetError(f"the metadata service says that this is instance {found!r:.80}")
+    return found
+
+
+def metadata(path: str) -> str:
+    """Return instance metadata, by IMDSv2 (Amazon EC2 User Guide, Use IMDS).
+
+    Raises:
+        NotYetError: the metadata service does not answer yet.
+    """
+    ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "300"}
+    token = ask_metadata("PUT", "/latest/api/token", ttl)
+    return ask_metadata("GET", f"/latest/meta-data/{path}", {"X-aws-ec2-metadata-token": token})
+
+
+def ask_metadata(method: str, path: str, headers: Mapping[str, str]) -> str:
     connection = http.client.HTTPConnection(METADATA_ADDRESS, timeout=METADATA_SECONDS)
     try:
         connection.request(method, path, headers=dict(headers))
         response = connection.getresponse()
         body = response.read(1 << 16).decode()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise NotYetError(f"the metadata service does not answer: {error!r:.200}") from error
     finally:
         connection.close()
     if response.status != http.client.OK:
-        raise ValueError(f"{method} {path}: {response.status}")
+        raise NotYetError(f"the metadata service answers {response.status} to {method} {path}")
     return body
 
 
@@ -268,7 +302,7 @@ def install(*packages: Path | str) -> None:
     """Install with dependencies; package lists are fetched only if that is needed.
 
     Raises:
-        ProvisionError: apt-get says why.
+        NotYetError: apt-get says why; a mirror may be away, or somebody hold the lock.
     """
     options = ("-y", "--no-install-recommends", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}")
     command = ("apt-get", *options, "install", *map(str, packages))
@@ -277,7 +311,7 @@ def install(*packages: Path | str) -> None:
     run("apt-get", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}", "update")
     done = run(*command)
     if done.returncode:
-        raise ProvisionError(f"cannot install {packages[-1]}: {last_line(done.stderr)}")
+        raise NotYetError(f"cannot install {packages[-1]}: {last_line(done.stderr)}")
 
 
 def forward_logs(settings: Mapping[str, str]) -> None:
@@ -286,16 +320,37 @@ def forward_logs(settings: Mapping[str, str]) -> None:
     if not host:
         return
     if not Path("/usr/sbin/rsyslogd").exists():
-        install("rsyslog")
+        patiently(lambda: install("rsyslog"))
     rule = f'*.* action(type="omfwd" target="{host}" port="{port}" protocol="udp")\n'
     Path(f"/etc/rsyslog.d/60-{settings['NAME']}.conf").write_text(rule)
-    must("systemctl", "restart", "rsyslog")
+    done = run("systemctl", "restart", "rsyslog")
+    if done.returncode:
+        raise ProvisionError(f"cannot forward logs to {host}: {last_line(done.stderr)}")
 
 
 def start(settings: Mapping[str, str]) -> None:
-    """Enable and start the roles, each of which is ready when this returns; then the updater."""
+    """Enable and start the roles, each of which is ready when this returns, and the updater.
+
+    Raises:
+        ProvisionError: one does not start; the others were started all the same. The
+            updater is what installs the next release, which may be the one that starts.
+    """
+    name, failures = settings["NAME"], []
     for role in (*settings["ROLES"].split(), "autoupdate"):
-        must("systemctl", "enable", "--now", f"{settings['NAME']}-{role}.service")
+        done = run("systemctl", "enable", "--now", f"{name}-{role}.service")
+        if done.returncode:
+            reason = role_error(name, role) or last_line(done.stderr)
+            failures.append(f"{name}-{role} does not start: {reason}")
+    if failures:
+        raise ProvisionError("; ".join(failures))
+
+
+def role_error(name: str, role: str) -> str:
+    """Return why a role gave up, as it wrote into its status file; "" if it did not."""
+    try:
+        return str(json.loads(Path(f"/run/{name}/{role}.json").read_text())["error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def run(*command: str) -> "subprocess.CompletedProcess[str]":
@@ -309,12 +364,6 @@ def run(*command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-
-
-def must(*command: str) -> None:
-    done = run(*command)
-    if done.returncode:
-        raise ProvisionError(f"{' '.join(command)} failed: {last_line(done.stderr)}")
 
 
 def output(*command: str) -> str:

@@ -1,8 +1,8 @@
-"""Fixtures that several folders of tests share."""
+"""Fixtures that several folders of tests share, and how a story of tests breaks off."""
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,3 +54,22 @@ def package(tmp_path_factory: pytest.TempPathFactory, signing_key: Path) -> Path
     executables = [BUILD / NAME, BUILD / f"{NAME}-autoupdate", BUILD / "stitch"]
     subprocess.run([ROOT / "packaging" / "deb", *executables], env=environ, check=True)
     return output
+
+
+# The tests of real machines tell a story: what follows a failure could only fail more slowly.
+BROKEN_OFF: dict[Path, str] = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and item.get_closest_marker("boot"):
+        BROKEN_OFF.setdefault(item.path, item.name)
+    return report
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.path in BROKEN_OFF:
+        pytest.fail(f"not tried, because {BROKEN_OFF[item.path]} has failed", pytrace=False)

@@ -56,6 +56,7 @@ def test_types_hold() -> None:
         "scripts/autoupdate",
         "scripts/bench",
         "scripts/demo",
+        "scripts/lab",
         "tests",
     ]
     modules = [

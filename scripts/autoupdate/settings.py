@@ -20,6 +20,8 @@ from autoupdate.settings_kinds import (
 
 _BUCKET = matching(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "an S3 bucket's name")
 _WORD = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "1 to 64 letters, digits, . _ -")
+# The colon is for EC2: the part of the bucket that its role may write to is ROLE-ID:INSTANCE-ID.
+_MACHINE = matching(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", "1 to 64 letters, digits, . _ - :")
 _REGION = matching(r"[a-z]{2}[a-z0-9-]{1,30}", "an AWS region")
 _URL = matching(r"|https?://[^\s/]+", "http://HOST:PORT or https://HOST")
 _HOST = matching(r"[A-Za-z0-9.:\[\]_-]*|/.+", "a host name, an IP address or a socket's path")
@@ -48,7 +50,7 @@ class Settings:
                 "certificates to trust; empty: those that travel with this program"),
     ]  # fmt: skip
     machine: Annotated[
-        str, Setting("MACHINE", "{hostname}", _WORD, "this machine's name in its report")
+        str, Setting("MACHINE", "{hostname}", _MACHINE, "this machine's name in its report")
     ]
     roles: Annotated[
         tuple[str, ...], Setting("ROLES", "web vision", names, "roles that this machine runs")

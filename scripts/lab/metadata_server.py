@@ -1,8 +1,9 @@
-"""EC2's instance metadata, credentials by IMDSv2 only: what a machine asks its host.
+"""EC2's instance metadata, credentials by IMDSv2 only: what machines ask their host.
 
-    python3 metadata_server.py ADDRESS USER_DATA_FILE
+    python3 -m lab.metadata_server ADDRESS FOLDER
 
-Answers as the Amazon EC2 User Guide, "Instance metadata and user data", says,
+FOLDER holds one file for each machine, IP-ADDRESS.json, with `instance_id`, `user_data`, `role`
+and `credentials`. Answers as the Amazon EC2 User Guide, "Instance metadata and user data", says,
 in so far as anybody here asks; listings included.
 """
 
@@ -12,42 +13,51 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-
-ROLE = "machine"
-MAC = "02:00:00:00:00:01"
-DOCUMENT = {
-    "accountId": "123456789012", "architecture": "x86_64", "availabilityZone": "us-east-1a",
-    "imageId": "ami-1", "instanceId": "i-0slipway", "instanceType": "t3.micro",
-    "privateIp": "10.77.0.10", "region": "us-east-1", "version": "2017-09-30",
-}  # fmt: skip
-META_DATA = {
-    "ami-id": "ami-1",
-    "ami-launch-index": "0",
-    "hostname": "web-1",
-    "instance-id": "i-0slipway",
-    "instance-type": "t3.micro",
-    "local-hostname": "web-1",
-    "local-ipv4": "10.77.0.10",
-    "mac": MAC,
-    f"network/interfaces/macs/{MAC}/device-number": "0",
-    f"network/interfaces/macs/{MAC}/local-ipv4s": "10.77.0.10",
-    "placement/availability-zone": "us-east-1a",
-    "placement/region": "us-east-1",
-    "reservation-id": "r-1",
-    "security-groups": "default",
-}
+from typing import Any
 
 
-def credentials() -> str:
+def tree(machine: dict[str, Any], address: str) -> dict[str, str]:
+    """Return every path below the version, and its text."""
+    # cloud-init finds a device by it, and none is meant to be found.
+    mac = "02:00:00:00:00:01"
+    document = {
+        "accountId": "123456789012", "architecture": "x86_64", "availabilityZone": "us-east-1a",
+        "imageId": "ami-1", "instanceId": machine["instance_id"], "instanceType": "t3.small",
+        "privateIp": address, "region": "us-east-1", "version": "2017-09-30",
+    }  # fmt: skip
+    name = f"ip-{address.replace('.', '-')}"
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 6 * 3600))
-    return json.dumps(
-        {"Code": "Success", "Type": "AWS-HMAC", "LastUpdated": "2026-11-23T08:10:00Z",
-         "AccessKeyId": "local", "SecretAccessKey": "local", "Token": "local", "Expiration": until}
-    )  # fmt: skip
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    keys = {
+        "Code": "Success", "Type": "AWS-HMAC", "LastUpdated": now, "Expiration": until,
+        **machine["credentials"],
+    }  # fmt: skip
+    meta_data = {
+        "ami-id": "ami-1",
+        "ami-launch-index": "0",
+        "hostname": name,
+        "iam/security-credentials/" + machine["role"]: json.dumps(keys),
+        "instance-id": machine["instance_id"],
+        "instance-type": "t3.small",
+        "local-hostname": name,
+        "local-ipv4": address,
+        "mac": mac,
+        f"network/interfaces/macs/{mac}/device-number": "0",
+        f"network/interfaces/macs/{mac}/local-ipv4s": address,
+        "placement/availability-zone": "us-east-1a",
+        "placement/region": "us-east-1",
+        "reservation-id": "r-1",
+        "security-groups": "default",
+    }
+    return {
+        **{f"meta-data/{path}": text for path, text in meta_data.items()},
+        "dynamic/instance-identity/document": json.dumps(document),
+        "user-data": machine["user_data"],
+    }
 
 
 class Handler(BaseHTTPRequestHandler):
-    user_data = ""
+    folder = Path()
     tokens: set[str] = set()  # noqa: RUF012  # of the whole server
 
     def do_PUT(self) -> None:
@@ -68,13 +78,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def find(self, path: str) -> tuple[int, str]:
         """Return status and body for a path below the version."""
-        tree = {f"meta-data/{name}": value for name, value in META_DATA.items()}
-        tree[f"meta-data/iam/security-credentials/{ROLE}"] = credentials()
-        tree["dynamic/instance-identity/document"] = json.dumps(DOCUMENT)
-        tree["user-data"] = self.user_data
-        if path in tree:
-            return 200, tree[path]
-        below = [name.removeprefix(f"{path}/") for name in tree if name.startswith(f"{path}/")]
+        address = self.client_address[0]
+        file = self.folder / f"{address}.json"
+        if not file.exists():
+            return 404, ""
+        texts = tree(json.loads(file.read_text()), address)
+        if path in texts:
+            return 200, texts[path]
+        below = [name.removeprefix(f"{path}/") for name in texts if name.startswith(f"{path}/")]
         entries = sorted({name.split("/")[0] + "/" * ("/" in name) for name in below})
         return (200, "\n".join(entries)) if entries else (404, "")
 
@@ -87,5 +98,5 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    Handler.user_data = Path(sys.argv[2]).read_text()
+    Handler.folder = Path(sys.argv[2])
     ThreadingHTTPServer((sys.argv[1], 80), Handler).serve_forever()

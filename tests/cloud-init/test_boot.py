@@ -1,37 +1,47 @@
-"""A machine from nothing: booted with user-data alone, updated, broken, rebooted, cut off, purged.
+"""Machines from nothing: a stack, two machines booted with its user-data alone, and their life.
 
-One machine lives through it all, in the order of this file.
+They live through it all, in the order of this file: web-1 and vision-1, behind their own roles.
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import MACHINE_ADDRESS, Cloud, Machine, why_not
-from project import NAME, ROOT
+from project import NAME
 from waiting import wait_for
 
+from demo.photos import take_photos
 from demo.versions import Edit, Tree
+from lab.cloud import ADDRESS, Cloud
+from lab.machine import Instance, Machine
+from lab.root import why_not
 
 pytestmark = [
     pytest.mark.boot,
-    pytest.mark.skipif(bool(why_not()), reason=f"boots a real machine; {why_not()}"),
+    pytest.mark.skipif(bool(why_not()), reason=f"boots real machines; {why_not()}"),
 ]
 
-HEALTH = f"""
-import http.client, json, sys, time
-over, lost, versions = False, [], []
-deadline = time.monotonic() + float(sys.argv[1])
-while time.monotonic() < deadline:
+LOG_PORT = 5514
+
+# A client on the outside: asks until it is told to stop, and tells what was lost and what answered.
+CLIENT = """
+import http.client, json, sys, threading, time
+address, seconds = sys.argv[1], float(sys.argv[2])
+stopped = threading.Event()
+if not seconds:  # until somebody writes a line
+    threading.Thread(target=lambda: (sys.stdin.readline(), stopped.set()), daemon=True).start()
+deadline = time.monotonic() + (seconds or 3600)
+lost, versions = [], []
+while time.monotonic() < deadline and not stopped.is_set():
     try:
-        connection = http.client.HTTPConnection("{MACHINE_ADDRESS}", 8000, timeout=10)
+        connection = http.client.HTTPConnection(address, 8000, timeout=10)
         connection.request("GET", "/healthz")
         versions.append(json.loads(connection.getresponse().read())["version"])
     except Exception as error:
@@ -40,175 +50,276 @@ while time.monotonic() < deadline:
 print(json.dumps([lost, versions]))
 """
 
-MAKE_BUCKET = """
-import boto3
-s3 = boto3.client("s3")
-s3.create_bucket(Bucket="releases")
-versioning = {"Status": "Enabled"}
-s3.put_bucket_versioning(Bucket="releases", VersioningConfiguration=versioning)
+# An upload whose body is sent in two halves; the second once somebody writes a line.
+SLOW_UPLOAD = """
+import http.client, sys
+connection = http.client.HTTPConnection(sys.argv[1], 8000, timeout=60)
+body = b'--b\\r\\nContent-Disposition: form-data; name="photos"; filename="a"\\r\\n\\r\\n'
+body += b"\\r\\n--b--\\r\\n"
+connection.putrequest("POST", "/api/panoramas")
+connection.putheader("Content-Type", "multipart/form-data; boundary=b")
+connection.putheader("Content-Length", str(len(body)))
+connection.endheaders(body[:20])
+print("half", flush=True)
+sys.stdin.readline()
+connection.send(body[20:])
+print(connection.getresponse().status, flush=True)
 """
-REPORT = """
-import boto3
-answer = boto3.client("s3").get_object(Bucket="releases", Key="fleet/web-1.json")
-print(answer["Body"].read().decode())
+
+UPLOAD = """
+import sys
+from pathlib import Path
+from demo.upload import upload
+job = upload(sys.argv[1], sorted(Path(sys.argv[2]).iterdir()))
+print(job.wait(120))
+"""
+
+RECEIVE_LOGS = """
+import socket, sys
+receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+receiver.bind((sys.argv[1], int(sys.argv[2])))
+with open(sys.argv[3], "ab", buffering=0) as file:
+    while True:
+        file.write(receiver.recv(65536) + b"\\n")
 """
 
 
 class Story:
-    """The cloud, the machine, and the operator's trees."""
+    """The cloud, the stack in it, its machines, and the operator's trees."""
 
-    def __init__(self, cloud: Cloud, machine: Machine, folder: Path, key: Path) -> None:
+    def __init__(self, cloud: Cloud, folder: Path, key: Path) -> None:
         self.cloud = cloud
-        self.machine = machine
-        self._folder = folder
-        self._key = key
-        self.environ = {
-            **{name: text for name, text in os.environ.items() if not name.startswith("AWS_")},
-            "AWS_ENDPOINT_URL": cloud.endpoint,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-
-    def publish(self, version: str, edit: Edit | None = None) -> None:
-        variables = self.settings() | {"VERSION": version}
-        tree = Tree.copy(self._folder / version, variables, self.environ)
-        if edit:
-            edit.apply(tree.path)
-        tree.make("package")
-        # The bucket is inside the namespace.
-        words = [f"{name}={text}" for name, text in variables.items()]
-        environ = {name: text for name, text in self.environ.items() if name != "MAKEFLAGS"}
-        done = self.cloud.run("make", "deploy", *words, cwd=tree.path, env=environ)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def settings(self) -> dict[str, str]:
-        return {
+        self.settings = {
             "NAME": NAME,
             "BUCKET": "releases",
-            "SIGNING_KEY": str(self._key),
+            "SIGNING_KEY": str(key),
             "CHANNEL": "stable",
         }
+        self.web: Machine
+        self.vision: Machine
+        self._folder = folder
+
+    def make(self, *words: str, version: str = "1.0-1", edit: Edit | None = None) -> str:
+        """Run make as the operator does, in a tree of `version`; return what it says."""
+        variables = self.settings | {"VERSION": version}
+        path = self._folder / version
+        tree = Tree(path, variables, self.cloud.environ)
+        if not path.exists():
+            tree = Tree.copy(path, variables, self.cloud.environ)
+            if edit:
+                edit.apply(path)
+        given = [f"{name}={text}" for name, text in variables.items()]
+        environ = {name: text for name, text in tree.environ.items() if name != "MAKEFLAGS"}
+        done = self.cloud.run("make", *words, *given, cwd=path, env=environ)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def publish(self, version: str, edit: Edit | None = None) -> None:
+        self.make("deploy", version=version, edit=edit)
 
     def health(self, seconds: float = 0.1) -> tuple[list[str], list[str]]:
         """Ask from outside of the machine; return what was lost, and the versions that answered."""
-        asked = self.cloud.run(sys.executable, "-c", HEALTH, str(seconds))
+        asked = self.cloud.run(sys.executable, "-c", CLIENT, self.web.address, str(seconds))
         lost, versions = json.loads(asked.stdout)
         return lost, versions
 
     def serves(self, version: str) -> bool:
         return self.health()[1][-1:] == [version]
 
-    def report(self) -> dict[str, Any]:
+    @contextmanager
+    def load(self) -> Iterator[tuple[list[str], list[str]]]:
+        """Ask all the while; after the block the two lists tell what `health` tells."""
+        lost: list[str] = []
+        versions: list[str] = []
+        client = self.cloud.popen(sys.executable, "-c", CLIENT, self.web.address, "0")
+        yield lost, versions
+        said, _ = client.communicate("stop\n")
+        for found, each in zip((lost, versions), json.loads(said), strict=True):
+            found.extend(each)
+
+    def report(self, role: str) -> dict[str, Any]:
         """Return what the machine says of itself in the bucket, empty before the first report."""
-        said = self.cloud.run(sys.executable, "-c", REPORT, env=self.environ)
-        document: dict[str, Any] = json.loads(said.stdout) if said.returncode == 0 else {}
+        machine = self.web if role == "web" else self.vision
+        settings = (machine.root / "etc/default" / NAME).read_text()
+        name = re.findall(r"^MACHINE=(.*)$", settings, re.M)
+        file = self._folder / "report"
+        aws = str(Path(sys.executable).with_name("aws"))
+        got = self.cloud.run(
+            aws, "s3api", "get-object", "--bucket", "releases", "--key", f"fleet/{name[0]}.json",
+            str(file),
+        )  # fmt: skip
+        document: dict[str, Any] = json.loads(file.read_text()) if got.returncode == 0 else {}
         return document
+
+    def reports(self, role: str, field: str, value: str) -> bool:
+        return self.report(role).get(field) == value
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory, signing_key: Path) -> Iterator[Story]:
     folder = tmp_path_factory.mktemp("boot")
-    with Cloud(folder) as cloud, cloud.machine() as machine:
-        story = Story(cloud, machine, folder, signing_key)
-        wait_for(
-            lambda: cloud.run(sys.executable, "-c", MAKE_BUCKET, env=story.environ).returncode == 0,
-            "the bucket",
-        )
-        yield story
+    with Cloud(folder) as cloud:
+        story = Story(cloud, folder, signing_key)
+        logs = folder / "forwarded"
+        logs.touch()
+        cloud.start(sys.executable, "-c", RECEIVE_LOGS, ADDRESS, str(LOG_PORT), str(logs))
+        story.make("stack", f"LOG_HOST={ADDRESS}:{LOG_PORT}")
+        # moto's CloudFormation passes over it.
+        cloud.aws("s3api", "put-bucket-versioning", "--bucket", "releases",
+                  "--versioning-configuration", "Status=Enabled")  # fmt: skip
+        for role in ("web", "vision"):
+            story.make("scale", f"ROLE={role}", "N=1")
+        with (
+            cloud.machine(cloud.launched(f"{NAME}-web")) as story.web,
+            cloud.machine(cloud.launched(f"{NAME}-vision")) as story.vision,
+        ):
+            yield story
 
 
-def test_machine_serves_with_user_data_alone(story: Story) -> None:
-    story.publish("1.0-1")
-    user_data = story.cloud.folder / "user-data"
-    subprocess.run(
-        [sys.executable, ROOT / "scripts/userdata", "--output", user_data],
-        env={**story.environ, **story.settings(), "ROLES": "web vision"}, check=True,
-    )  # fmt: skip
-    assert user_data.stat().st_size < 16384
-    story.cloud.serve_user_data(user_data)
-    story.machine.boot()
-    status = story.machine.run("cloud-init", "status", "--wait", "--long")
-    log = story.machine.run("cat", "/var/log/cloud-init-output.log").stdout
+def provisioned(machine: Machine) -> str:
+    """Wait for cloud-init's end; return its output."""
+    status = machine.run("cloud-init", "status", "--wait", "--long")
+    log = machine.run("cat", "/var/log/cloud-init-output.log").stdout
     assert "status: done" in status.stdout, status.stdout + log
-    assert re.search(r"user-data: serves after [0-9.]+ s", log), log
-    for role in ("web", "vision", "autoupdate"):
-        assert story.machine.property(f"{NAME}-{role}", "ActiveState") == "active"
+    return log
+
+
+def test_machines_serve_with_the_user_data_of_the_stack_alone(story: Story) -> None:
+    story.web.boot()
+    # No release yet: that is no failure, and is on the console.
+    wait_for(lambda: "the bucket answers 403" in story.web.console(), "the first try")
+    story.publish("1.0-1")
+    story.vision.boot()
+    for machine, roles in ((story.web, ["web"]), (story.vision, ["vision"])):
+        log = provisioned(machine)
+        assert re.search(r"user-data: serves after [0-9.]+ s", log), log
+        for role in (*roles, "autoupdate"):
+            assert machine.property(f"{NAME}-{role}", "ActiveState") == "active"
+    assert story.vision.property(f"{NAME}-web", "ActiveState") == "inactive"
     assert story.serves("1.0-1")
-    wait_for(lambda: story.report().get("state") == "current", "its report")
+    for role in ("web", "vision"):
+        wait_for(partial(story.reports, role, "state", "current"), "its report")
+    table = story.make("machines")
+    assert len(re.findall(r"^i-\w+ .* InService .* 1\.0-1 ready", table, re.M)) == 2, table
+    assert "2 of 2 machines are on the release" in story.make("status")
+
+
+def test_photos_travel_through_queue_and_buckets_under_the_roles_of_the_stack(
+    story: Story, tmp_path: Path
+) -> None:
+    take_photos(tmp_path)
+    url = f"http://{story.web.address}:8000"
+    job = story.cloud.run(sys.executable, "-c", UPLOAD, url, str(tmp_path))
+    assert "'state': 'done'" in job.stdout, job.stdout + job.stderr
+    # What a machine may not do it has not tried either, but for looks before the first release.
+    denied = [line for line in story.cloud.denied() if "GetObject" not in line]
+    assert denied == []
+
+
+def test_logs_arrive_at_log_host(story: Story) -> None:
+    forwarded = story.cloud.folder / "forwarded"
+    story.web.run("systemctl", "reload", f"{NAME}-web")
+    wait_for(lambda: b"web: serving 1.0-1" in forwarded.read_bytes(), "web's log")
 
 
 def test_user_data_run_again_changes_nothing(story: Story) -> None:
-    before = story.machine.property(f"{NAME}-web", "MainPID")
-    again = story.machine.run("/var/lib/cloud/instance/scripts/part-001")
+    before = story.web.property(f"{NAME}-web", "MainPID")
+    again = story.web.run("/var/lib/cloud/instance/scripts/part-001")
     assert again.returncode == 0, again.stderr
     assert "installs" not in again.stderr
-    assert story.machine.property(f"{NAME}-web", "MainPID") == before
+    assert story.web.property(f"{NAME}-web", "MainPID") == before
+    assert list((story.web.root / "tmp").glob("user-data-*")) == []
 
 
-def test_next_version_is_served_by_the_same_process_and_nothing_is_lost(story: Story) -> None:
-    units = [f"{NAME}-{role}" for role in ("web", "vision", "autoupdate")]
-    before = [story.machine.property(unit, "MainPID") for unit in units]
-    asked: list[tuple[list[str], list[str]]] = []
-    client = threading.Thread(target=lambda: asked.append(story.health(seconds=60)))
-    client.start()
-    story.publish("1.0-2", Edit("app/panorama/templates/base.html", "</footer>", " 2</footer>"))
-    client.join()
-    lost, versions = asked[0]
+def test_next_version_is_served_by_the_same_processes_and_nothing_is_lost(story: Story) -> None:
+    units = [
+        (machine, f"{NAME}-{role}")
+        for machine, roles in ((story.web, "web autoupdate"), (story.vision, "vision autoupdate"))
+        for role in roles.split()
+    ]
+    before = [machine.property(unit, "MainPID") for machine, unit in units]
+    with story.load() as (lost, versions):
+        edit = Edit("app/panorama/templates/base.html", "</footer>", " 2</footer>")
+        story.publish("1.0-2", edit)
+        for role in ("web", "vision"):
+            wait_for(partial(story.reports, role, "version", "1.0-2"), "version 2")
     assert lost == []
     assert (versions[0], versions[-1]) == ("1.0-1", "1.0-2")
-    assert [story.machine.property(unit, "MainPID") for unit in units] == before
-    for unit in units:
-        assert story.machine.property(unit, "NRestarts") == "0"
-    assert story.machine.run("systemctl", "is-system-running").stdout.strip() == "running"
+    assert [machine.property(unit, "MainPID") for machine, unit in units] == before
+    for machine, unit in units:
+        assert machine.property(unit, "NRestarts") == "0"
+        assert machine.property(unit, "Result") == "success"
+    for machine in (story.web, story.vision):
+        assert machine.run("systemctl", "is-system-running").stdout.strip() == "running"
 
 
 def test_reload_waits_and_fails_with_what_was_refused(story: Story) -> None:
     unit = f"{NAME}-web"
-    assert story.machine.run("systemctl", "reload", unit).returncode == 0
-    settings = story.machine.root / "etc/default" / NAME
+    assert story.web.run("systemctl", "reload", unit).returncode == 0
+    settings = story.web.root / "etc/default" / NAME
     before = settings.read_text()
     settings.write_text(before + "WORKERS=0\n")
-    assert story.machine.run("systemctl", "reload", unit).returncode != 0
+    assert story.web.run("systemctl", "reload", unit).returncode != 0
     settings.write_text(before)
     assert story.serves("1.0-2")
 
 
 def test_version_that_cannot_serve_is_undone_while_the_service_answers(story: Story) -> None:
-    story.publish(
-        "1.0-3", Edit("app/panorama/web.py", "    app = Flask(__name__)", "    raise OSError('no')")
-    )
-    wait_for(lambda: story.report().get("state") == "undone", "the broken release undone")
-    assert "OSError: no" in story.report()["error"]
-    lost, versions = story.health(seconds=2)
+    edit = Edit("app/panorama/web.py", "    app = Flask(__name__)", "    raise OSError('no')")
+    with story.load() as (lost, versions):
+        story.publish("1.0-3", edit)
+        wait_for(partial(story.reports, "web", "state", "undone"), "the broken release undone")
+    assert "OSError: no" in story.report("web")["error"]
     assert (lost, set(versions)) == ([], {"1.0-2"})
 
 
 def test_reboot_comes_back_on_the_good_version(story: Story) -> None:
-    story.machine.reboot()
+    story.web.reboot()
     wait_for(lambda: story.serves("1.0-2"), "version 2 after the reboot")
 
 
 def test_machine_cut_off_in_mid_installation_comes_back_serving(story: Story) -> None:
     story.publish("1.0-4", Edit("app/panorama/templates/base.html", "</footer>", " 4</footer>"))
-    journal = story.machine.root / f"var/lib/{NAME}-autoupdate/state.json"
+    journal = story.web.root / f"var/lib/{NAME}-autoupdate/state.json"
     wait_for(lambda: '"installing"' in journal.read_text(), "the installation")
-    story.machine.kill()
-    story.machine.boot()
+    story.web.kill()
+    story.web.boot()
     wait_for(lambda: story.serves("1.0-4"), "version 4")
-    assert story.machine.run("dpkg", "--audit").stdout == ""
+    assert story.web.run("dpkg", "--audit").stdout == ""
+
+
+def test_machine_that_is_scaled_in_answers_what_it_has_begun(story: Story) -> None:
+    upload = story.cloud.popen(sys.executable, "-c", SLOW_UPLOAD, story.web.address)
+    assert upload.stdout
+    assert upload.stdout.readline() == "half\n"
+    story.web.shut_down()
+    wait_for(
+        lambda: (
+            "stopping: finishing what has begun"
+            in story.web.run("journalctl", "-u", f"{NAME}-web", "-o", "cat", "-n", "20").stdout
+        ),
+        "the service told to stop",
+    )
+    answer, _ = upload.communicate("go on\n")
+    assert answer == "400\n"  # an upload of one empty photo
+    story.web.wait_until_off()
+    story.web.boot()
+    wait_for(lambda: story.serves("1.0-4"), "version 4 after the shutdown")
 
 
 def test_sandbox_is_tight(story: Story) -> None:
-    said = story.machine.run("systemd-analyze", "security", "--no-pager").stdout
-    exposure = dict(re.findall(rf"^{NAME}-(\w+)\.service\s+([0-9.]+)", said, re.M))
+    exposure: dict[str, str] = {}
+    for machine in (story.web, story.vision):
+        said = machine.run("systemd-analyze", "security", "--no-pager").stdout
+        exposure.update(re.findall(rf"^{NAME}-(\w+)\.service\s+([0-9.]+)", said, re.M))
     assert float(exposure["web"]) <= 2.5
     assert float(exposure["vision"]) <= 2.5
     assert float(exposure["autoupdate"]) <= 4
 
 
-def test_purged_package_leaves_nothing(story: Story) -> None:
-    machine = story.machine
+@pytest.mark.parametrize("role", ["web", "vision"])
+def test_purged_package_leaves_nothing(story: Story, role: str) -> None:
+    machine = story.web if role == "web" else story.vision
     purged = machine.run("dpkg", "--purge", f"{NAME}-server")
     assert purged.returncode == 0, purged.stderr
     # What cloud-init and the log keep is not the package's.
@@ -219,3 +330,18 @@ def test_purged_package_leaves_nothing(story: Story) -> None:
     assert machine.run("getent", "passwd", NAME).returncode != 0
     assert NAME not in machine.run("systemctl", "list-units", "--all", "--no-pager").stdout
     assert machine.run("pgrep", "-f", f"bin/{NAME}").stdout == ""
+
+
+def test_machine_that_cannot_be_provisioned_says_why(story: Story, tmp_path: Path) -> None:
+    instance = story.cloud.launched(f"{NAME}-vision")
+    # It trusts another's key.
+    keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "stranger", "-f"]
+    subprocess.run([*keygen, str(tmp_path / "key")], check=True)
+    stranger = (tmp_path / "key.pub").read_text().split()[1]
+    user_data = re.sub(r"(?<=ssh-ed25519 )[\w+/]+", stranger, instance.user_data)
+    assert user_data != instance.user_data
+    with story.cloud.machine(Instance("i-0stranger", user_data, instance.role)) as machine:
+        machine.boot()
+        status = machine.run("cloud-init", "status", "--wait", "--long")
+        assert "status: error" in status.stdout
+        assert "user-data: failed: refused what is in the bucket" in machine.console()
