@@ -314,7 +314,7 @@ def test_sandbox_is_tight(story: Story) -> None:
         exposure.update(re.findall(rf"^{NAME}-(\w+)\.service\s+([0-9.]+)", said, re.M))
     assert float(exposure["web"]) <= 2.5
     assert float(exposure["vision"]) <= 2.5
-    assert float(exposure["autoupdate"]) <= 4
+    assert float(exposure["autoupdate"]) <= 3.5
 
 
 @pytest.mark.parametrize("role", ["web", "vision"])
