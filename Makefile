@@ -17,6 +17,10 @@ PACKAGE := build/$(NAME)-server.deb
 UPDATER := build/$(NAME)-autoupdate
 
 export NAME BUCKET REGION MAINTAINER SIGNING_KEY CHANNEL VERSION COMMIT SOURCE_DATE_EPOCH
+# What userdata and stack may be given beside those, in config.mk too.
+MORE := ROLES ROLE_ID LOG_HOST QUEUE_URL BUCKET_URL HOST PORT VPC SUBNETS IMAGE INSTANCE_TYPE \
+  WEB_FROM LOAD_BALANCER MAX_MACHINES KEEP_RELEASES_DAYS
+$(foreach name,$(MORE),$(if $(filter-out undefined,$(origin $(name))),$(eval export $(name))))
 
 ifneq ($(shell grep -qxE '[a-z][a-z0-9-]{0,18}[a-z0-9]' <<<'$(NAME)' && echo ok),ok)
 $(error NAME is "$(NAME)"; use 2 to 20 lower-case letters, digits and hyphens)

@@ -6,8 +6,8 @@ apt-get, ssh-keygen and systemd. It verifies the release by the very code of the
 updater, which travels with it.
 
 It may be run again: what is done already is left alone. What can pass is tried
-again for ten minutes; every other failure, and its reason, is on the console and
-in `cloud-init status --long`.
+again for half an hour; every other failure, and its reason, is on the console and
+in /var/log/cloud-init-output.log, and `cloud-init status` says that there was one.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from autoupdate.release import Release, ReleaseError, from_metadata, verify
 METADATA_ADDRESS = "169.254.169.254"  # Amazon EC2 User Guide, Instance metadata
 METADATA_SECONDS = 5
 REQUEST_SECONDS = 60
-GIVE_UP_SECONDS = 600
+GIVE_UP_SECONDS = 1800
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 LOCK_SECONDS = 300  # unattended-upgrades may be at work at a first boot
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
@@ -63,13 +63,16 @@ def main(settings: Mapping[str, str], allowed_signers: str) -> int:
                 release = patiently(lambda: download(settings, allowed_signers, deb))
                 say(f"installs {package} {release.version}")
                 patiently(lambda: install(deb))
-        start(settings)
-        say(f"serves after {time.monotonic() - began:.1f} s")
+        failures = start(settings)
+        if not failures:
+            say(f"serves after {time.monotonic() - began:.1f} s")
+        # All the more where something failed.
         forward_logs(settings)
     except ProvisionError as error:
-        say(f"failed: {error}")
-        return 1
-    return 0
+        failures = [str(error)]
+    for failure in failures:
+        say(f"failed: {failure}")
+    return 1 if failures else 0
 
 
 def say(text: str) -> None:
@@ -83,14 +86,15 @@ def patiently(attempt: Callable[[], Result]) -> Result:
     Raises:
         ProvisionError: it has done so for too long.
     """
-    deadline = time.monotonic() + GIVE_UP_SECONDS
+    began = time.monotonic()
     pause, said = FIRST_PAUSE_SECONDS, ""
     while True:
         try:
             return attempt()
         except NotYetError as error:
-            if time.monotonic() > deadline:
-                raise ProvisionError(f"gave up after {GIVE_UP_SECONDS} s: {error}") from error
+            seconds = time.monotonic() - began
+            if seconds > GIVE_UP_SECONDS:
+                raise ProvisionError(f"gave up after {seconds:.0f} s: {error}") from error
             if str(error) != said:
                 said = str(error)
                 say(f"{said}; tries again")
@@ -328,12 +332,11 @@ def forward_logs(settings: Mapping[str, str]) -> None:
         raise ProvisionError(f"cannot forward logs to {host}: {last_line(done.stderr)}")
 
 
-def start(settings: Mapping[str, str]) -> None:
+def start(settings: Mapping[str, str]) -> list[str]:
     """Enable and start the roles, each of which is ready when this returns, and the updater.
 
-    Raises:
-        ProvisionError: one does not start; the others were started all the same. The
-            updater is what installs the next release, which may be the one that starts.
+    The updater is started even if a role is not, since the next release may be the one that
+    starts. Returns why those that did not start did not.
     """
     name, failures = settings["NAME"], []
     for role in (*settings["ROLES"].split(), "autoupdate"):
@@ -341,8 +344,7 @@ def start(settings: Mapping[str, str]) -> None:
         if done.returncode:
             reason = role_error(name, role) or last_line(done.stderr)
             failures.append(f"{name}-{role} does not start: {reason}")
-    if failures:
-        raise ProvisionError("; ".join(failures))
+    return failures
 
 
 def role_error(name: str, role: str) -> str:

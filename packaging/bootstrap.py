@@ -47,7 +47,6 @@ if sys.version_info < (3, 10):  # noqa: UP036  # whoever runs it decides
 import contextlib
 import fcntl
 import importlib
-import importlib.util
 import json
 import os
 import re
@@ -259,8 +258,6 @@ def unpack(payload: "IO[bytes]", folder: Path) -> None:
 
     new = beside(folder, ".new-")
     new.mkdir()
-    builds = (each for each in folder.parent.iterdir() if BUILD.fullmatch(each.name))
-    others = list(filter(is_of_this_boot, builds))
     try:
         with tarfile.open(fileobj=lzma.open(payload), mode="r|") as tar:
             for member in tar:
@@ -268,40 +265,13 @@ def unpack(payload: "IO[bytes]", folder: Path) -> None:
                 assert content  # noqa: S101  # packaging/bundle packs plain files only
                 path = new / member.name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                whole = content.read()
-                if not inherit(others, member.name, whole, path):
-                    with path.open("xb") as file:
-                        file.write(whole)
+                with path.open("xb") as file:
+                    shutil.copyfileobj(content, file)
         (new / ".lock").write_bytes(this_boot())
         new.rename(folder)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
-
-
-def inherit(others: "list[Path]", name: str, content: bytes, path: Path) -> bool:
-    """Make `path` a link to what one of the `others` has as `name`, if that is just so.
-
-    Nearly all is: a version changes few modules. The bytecode comes with it; compiling it anew
-    would take longer than the rest of a restart. Nobody ever writes to these files in place.
-    """
-    for other in others:
-        twin = other / name
-        with contextlib.suppress(OSError):
-            if twin.read_bytes() == content:
-                os.link(twin, path)
-                with contextlib.suppress(OSError):
-                    compiled, copy = map(importlib.util.cache_from_source, map(str, (twin, path)))
-                    os.makedirs(os.path.dirname(copy), exist_ok=True)  # noqa: PTH103, PTH120
-                    os.link(compiled, copy)
-                return True
-    return False
-
-
-def is_of_this_boot(folder: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return (folder / ".lock").read_bytes() == this_boot()
-    return False
 
 
 def remove_others(folder: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from aws import AwsError, aws
 from publishing import PublishError
 
+ROLES = ("web", "vision")
+
 
 @dataclass(frozen=True)
 class Instance:

@@ -7,10 +7,8 @@ that it is local. It ends with the process that started it, however that ends.
         subprocess.run([...], env={**os.environ, **cloud.environ})
 """
 
-import ctypes
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,9 +20,9 @@ from types import TracebackType
 
 import boto3
 
+from children import end_with_parent
+
 START_SECONDS = 60
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-_libc = ctypes.CDLL(None)
 
 
 class LocalCloudError(Exception):
@@ -49,7 +47,7 @@ class LocalCloud:
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
-            preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509
+            preexec_fn=end_with_parent,  # noqa: PLW1509
         )
         try:
             self.environ = _environment(self._wait_until_it_answers(self._process))

@@ -1,8 +1,9 @@
 """The reports that machines write into the bucket, read as what strangers may have written."""
 
 import json
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -47,8 +48,8 @@ class Report:
         return f"{self.seen_seconds:.0f} s ago" if self.seen_seconds < float("inf") else "?"
 
 
-def read_reports(channel: Channel) -> Iterator[Report]:
-    """Yield the reports under fleet/.
+def read_reports(channel: Channel, machines: Container[str] | None = None) -> Iterator[Report]:
+    """Yield the reports under fleet/, or those of `machines` alone.
 
     Raises:
         PublishError: they cannot be had.
@@ -59,6 +60,8 @@ def read_reports(channel: Channel) -> Iterator[Report]:
                 "s3api", "list-objects-v2", "--bucket", channel.bucket, "--prefix", "fleet/"
             )
             for number, each in enumerate(listed.get("Contents", [])):
+                if machines is not None and machine_of(each["Key"]) not in machines:
+                    continue
                 path = Path(folder) / str(number)
                 path.touch()
                 if each["Size"]:  # there is no range of an empty object
@@ -81,11 +84,8 @@ def parse(content: bytes, key: str, written: str) -> Report:
     if not isinstance(document, dict):
         document = {"error": f"its report is no JSON object of at most {MAX_REPORT_BYTES} bytes"}
     roles = document.get("roles")
-    # The key is what the machine's role lets it write to; the name in the report is its word.
-    # On EC2 it is ROLE-ID:INSTANCE-ID, of which people know the second.
-    machine = key.removeprefix("fleet/").removesuffix(".json").rpartition(":")[2]
     return Report(
-        harmless(machine),
+        harmless(machine_of(key)),
         harmless(document.get("state")),
         harmless(document.get("version")),
         harmless(document.get("sequence")),
@@ -94,6 +94,14 @@ def parse(content: bytes, key: str, written: str) -> Report:
         _seconds_since(written),
         "" if not document.get("error") else harmless(document["error"], MAX_ERROR_CHARACTERS),
     )
+
+
+def machine_of(key: str) -> str:
+    """Return whose report the key is of: what a machine's role lets it write to, not its word.
+
+    On EC2 that is ROLE-ID:INSTANCE-ID, of which people know the second.
+    """
+    return re.sub(r"^[A-Z0-9]{16,32}:", "", key.removeprefix("fleet/").removesuffix(".json"))
 
 
 def _describe_roles(roles: Any) -> Iterator[str]:

@@ -44,17 +44,17 @@ class CloudJobs:
             self._sqs.send_message(QueueUrl=self._queue, MessageBody=job.id)
 
     def get(self, job_id: str) -> Job | None:
-        found = self._get(job_id)
+        # Without s3:ListBucket, a missing key answers 403.
+        found = self._get(job_id, missing={403, 404})
         return found[0] if found else None
 
-    def _get(self, job_id: str) -> tuple[Job, str] | None:
+    def _get(self, job_id: str, missing: set[int]) -> tuple[Job, str] | None:
         """Return the job as it stands, and the ETag of its state."""
         with told_as_store_error(f"read job {job_id}"):
             try:
                 answer = self._s3.get_object(Bucket=self._bucket, Key=self._key(job_id))
             except ClientError as error:
-                # Without s3:ListBucket, a missing key answers 403.
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] in {403, 404}:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] in missing:
                     return None
                 raise
             return Job(**json.load(answer["Body"])), answer["ETag"]
@@ -95,7 +95,9 @@ class CloudJobs:
         return []
 
     def _lease(self, job_id: str, receipt: str, attempts: int) -> Lease | None:
-        found = self._get(job_id)
+        # Not for a 403: a job is not taken off the queue because a policy is wrong. What is gone
+        # then ends in the dead-letter queue.
+        found = self._get(job_id, missing={404})
         # SQS delivers at least once: what has ended, or is gone, is not begun again.
         if found is None or found[0].state in {DONE, FAILED}:
             self._delete(receipt)

@@ -131,7 +131,7 @@ class Installer:
         # First: what the new build is linked with may be among them.
         self._machine.install_dependencies(package)
         try:
-            self._machine.prove(release, package, self._folder.proof)
+            self._machine.prove(release, package)
         except MachineError as error:
             reason = f"refused {describe(release)} before installing it: {error}"
             self._refuse(release, reason, "refused")

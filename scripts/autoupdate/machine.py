@@ -65,9 +65,9 @@ class Machine:
         newer = installed is not None and self._dpkg.satisfies(installed, ">>", version)
         return installed if newer else None
 
-    def prove(self, release: Release, deb: Path, folder: Path) -> None:
+    def prove(self, release: Release, deb: Path) -> None:
         """Raise MachineError unless `deb` is what was signed and passes its own checks."""
-        proof.prove(self._settings, self._dpkg, deb, release, folder)
+        proof.prove(self._settings, self._dpkg, deb, release)
 
     def install_dependencies(self, deb: Path) -> None:
         """Let apt-get install what `deb` needs and is not there; raises PostponedError."""

@@ -53,12 +53,14 @@ def run(
     seconds: float,
     environ: Mapping[str, str] | None = None,
     leave_no_child: bool = False,
+    user: os.stat_result | None = None,
 ) -> Ended:
     """Run `command` in a process group of its own and wait for it.
 
     At the time limit the whole group is killed. What a program that ends in
     time leaves running is killed too if `leave_no_child`: a maintainer script
-    may start a daemon, a check may not.
+    may start a daemon, a check may not. With `user` it runs as the owner of
+    that file, and with its group alone.
 
     Raises:
         MachineError: there is no such program, or it may not be run.
@@ -74,6 +76,9 @@ def run(
             env={name: text for name, text in inherited.items() if name not in _PRIVATE},
             cwd="/",
             start_new_session=True,
+            user=user.st_uid if user else None,
+            group=user.st_gid if user else None,
+            extra_groups=[] if user else None,
         )
     except OSError as error:
         raise MachineError(f"cannot run {command[0]}: {error.strerror}") from error

@@ -4,6 +4,7 @@ It is unpacked aside, its control fields are compared with what was signed, and
 both its executables check themselves on this machine.
 """
 
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,10 +18,8 @@ from autoupdate.release import Release
 from autoupdate.settings import Settings
 
 
-def prove(settings: Settings, dpkg: Dpkg, deb: Path, release: Release, folder: Path) -> None:
-    """Prove `deb` below `folder`.
-
-    What the executables unpacked is kept there if they pass: the next ones begin with its bytecode.
+def prove(settings: Settings, dpkg: Dpkg, deb: Path, release: Release) -> None:
+    """Prove `deb` below its own folder, which is emptied before and after.
 
     Raises:
         MachineError: it is not what was signed, or fails its own check.
@@ -28,24 +27,21 @@ def prove(settings: Settings, dpkg: Dpkg, deb: Path, release: Release, folder: P
     """
     contents.check(deb, settings.name)
     _compare_fields(dpkg, deb, release)
-    tree, cache = folder / "tree", folder / "cache"
-    _empty(tree)
+    folder = settings.proof_dir
+    _empty(folder)
     try:
+        tree, cache = folder / "tree", folder / "cache"
         for each in (tree, cache):
-            each.mkdir(parents=True, exist_ok=True)
+            each.mkdir(parents=True)
         dpkg.unpack(deb, tree)
         # At the same time: machines wait for the slower one alone.
         with ThreadPoolExecutor() as both:
             list(both.map(partial(_check, settings, tree, cache),
                           (settings.name, settings.updater.name)))  # fmt: skip
     except OSError as error:
-        _empty(folder)
         raise PostponedError(f"cannot unpack {release.version} aside: {error}") from error
-    except MachineError:
-        _empty(folder)
-        raise
     finally:
-        _empty(tree)
+        _empty(folder)
 
 
 # Fields by which a package removes, outranks or poses as others: a service needs none.
@@ -69,11 +65,12 @@ def _check(settings: Settings, tree: Path, cache: Path, program: str) -> None:
     if not executable.is_file():
         # Without the updater this would be the last update of this machine.
         raise MachineError(f"the package holds no /usr/bin/{program}")
+    user = _owner_of_roles(settings) if program == settings.name else None
     environ = {
         **settings.environ,
         "SETTINGS_FILE": str(settings.file),
-        # Unpacks itself there, not where the present version lives.
-        "CACHE_DIR": str(cache),
+        # As the roles' user it unpacks itself where the roles will start it; else aside.
+        "CACHE_DIR": str(settings.cache_dir if user else cache),
         # The keys that the new package brings decide on the next release.
         "ALLOWED_SIGNERS": str(tree / "etc" / settings.name / "allowed_signers"),
     }
@@ -82,9 +79,23 @@ def _check(settings: Settings, tree: Path, cache: Path, program: str) -> None:
         seconds=settings.check_seconds,
         environ=environ,
         leave_no_child=True,
+        user=user,
     )
     if not ended.succeeded:
         raise MachineError(f"{program} check failed: {ended.cause}")
+
+
+def _owner_of_roles(settings: Settings) -> os.stat_result | None:
+    """Return the user that runs the roles here, by the folders that are theirs; None if root does.
+
+    The new build is proven with no more rights than it will have, and unpacked only once.
+    """
+    try:
+        owners = [folder.stat() for folder in (settings.runtime_dir, settings.cache_dir)]
+    except OSError:  # no role has run since the machine booted
+        return None
+    one_owner = owners[0].st_uid == owners[1].st_uid
+    return owners[0] if os.geteuid() == 0 != owners[0].st_uid and one_owner else None
 
 
 def _empty(folder: Path) -> None:

@@ -120,6 +120,16 @@ class Settings:
         return f"fleet/{self.machine}.json"
 
     @property
+    def cache_dir(self) -> Path:
+        """Where the roles' executable unpacks itself, unless its unit or job says otherwise."""
+        return self.root / "var/cache" / self.name
+
+    @property
+    def proof_dir(self) -> Path:
+        """Where a package is unpacked aside; for the roles' user to read, unlike STATE_DIR."""
+        return self.root / "var/cache" / f"{self.name}-proof"
+
+    @property
     def updater(self) -> Path:
         """The installed executable of the updater itself."""
         return self.root / "usr/bin" / f"{self.name}-autoupdate"

@@ -5,8 +5,6 @@ Layout of STATE_DIR, which is root's alone on a server::
     state.json          state.State
     lock                flock(2)ed while an updater works
     packages/HASH.deb   the last good package, and the one on its way
-    proof/tree/         a package unpacked aside, while it proves itself
-    proof/cache/        what its executables unpacked, for the next ones to begin with
     HOLD                put there by an operator (HOLD_FILE)
 """
 
@@ -35,7 +33,6 @@ class StateFolder:
         self._path = path
         self._file = path / "state.json"
         self._packages = path / "packages"
-        self.proof = path / "proof"
         self.state = State()  # as on disk
 
     @contextmanager

@@ -1,7 +1,6 @@
 """Processes that end with the demo, however it ends."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -9,19 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+from children import end_with_parent
 
 STOP_SECONDS = 15
-
-_libc = ctypes.CDLL(None)
 
 
 class DemoError(Exception):
     """The demo cannot go on; the message says why in one line."""
-
-
-def _end_with_parent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def start(
@@ -40,7 +33,7 @@ def start(
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509  # only a system call, before any thread is
+            preexec_fn=end_with_parent,  # noqa: PLW1509  # only a system call, before any thread is
         )
 
 

@@ -40,7 +40,9 @@ class Tree:
 
     @classmethod
     def copy(cls, path: Path, variables: Mapping[str, str], environ: Mapping[str, str]) -> "Tree":
-        ignore = shutil.ignore_patterns(".git", ".venv", "demo-*", "__pycache__", "*.deb", "lab")
+        ignore = shutil.ignore_patterns(
+            ".git", ".venv", "demo-*", "__pycache__", "*.deb", "machines"
+        )
         # Times are kept: make builds only what a version changes.
         shutil.copytree(ROOT, path, ignore=ignore, symlinks=True)
         (path / ".venv").symlink_to(ROOT / ".venv")

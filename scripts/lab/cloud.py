@@ -1,10 +1,8 @@
 """The network namespace that plays AWS and the distribution's mirror."""
 
 import base64
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from children import end_with_parent
 from lab.gate import OPERATOR, REGION, admit
 from lab.machine import Instance, LabError, Machine
 from lab.root import mirror
@@ -21,11 +20,8 @@ from lab.root import mirror
 ADDRESS, METADATA_ADDRESS = "10.77.0.1", "169.254.169.254"
 MOTO_PORT, GATE_PORT, MIRROR_PORT = 5000, 5001, 8080
 START_SECONDS = 60
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 SCRIPTS = Path(__file__).resolve().parents[1]
-
-_libc = ctypes.CDLL(None)
 
 
 class Cloud:
@@ -197,10 +193,6 @@ class Cloud:
     def _inside(self, command: tuple[str, ...]) -> list[str]:
         # `ip netns exec` would hide the cgroups.
         return ["nsenter", f"--net=/run/netns/{self.namespace}", *command]
-
-
-def end_with_parent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:

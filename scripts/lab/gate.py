@@ -36,6 +36,8 @@ _OF_OBJECTS = {
     "PUT": "PutObject",
     "DELETE": "DeleteObject",
 }
+_KNOWN_QUERIES = {"encoding-type", "list-type", "prefix", "versionId", "versions"}
+_KNOWN_QUERIES = {"encoding-type", "list-type", "prefix", "versionId", "versions", "x-id"}
 _OWN_HEADERS = {
     "connection",
     "content-length",
@@ -128,12 +130,13 @@ def requirements(request: Gate, service: str, body: bytes) -> Iterator[tuple[str
         path, _, query = request.path.partition("?")
         bucket, _, key = urllib.parse.unquote(path).lstrip("/").partition("/")
         names = set(urllib.parse.parse_qs(query, keep_blank_values=True))
+        # An access list, a policy, a copy, an upload in parts: nobody here needs the right to it.
+        if names - _KNOWN_QUERIES or request.headers.get("x-amz-copy-source"):
+            yield "s3:other", f"arn:aws:s3:::{bucket}/{key}"
         if not key:
             action = "ListBucketVersions" if "versions" in names else "ListBucket"
-            yield (
-                f"s3:{action}" if request.command in {"GET", "HEAD"} else "s3:other",
-                (f"arn:aws:s3:::{bucket}"),
-            )
+            known = request.command in {"GET", "HEAD"}
+            yield f"s3:{action}" if known else "s3:other", f"arn:aws:s3:::{bucket}"
             return
         version = "Version" if "versionId" in names else ""
         yield f"s3:{_OF_OBJECTS[request.command]}{version}", f"arn:aws:s3:::{bucket}/{key}"

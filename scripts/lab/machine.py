@@ -1,6 +1,5 @@
 """One machine: systemd as process 1 on an overlay of the root file system."""
 
-import ctypes
 import os
 import shutil
 import signal
@@ -9,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from children import end_with_parent
 from lab.root import root_file_system
 
 BOOT_SECONDS = 60
@@ -98,6 +98,7 @@ class Machine:
         Raises:
             LabError: it does not come up.
         """
+        self._init_pid = 0
         own = [each / self._name for each in (CGROUPS / "systemd", CGROUPS / "unified", CGROUPS)
                if (each / "cgroup.procs").exists()]  # fmt: skip
         for each in own:
@@ -107,7 +108,7 @@ class Machine:
             # Two machines below one cgroup would be in each other's way.
             for each in own:
                 (each / "cgroup.procs").write_text(str(os.getpid()))
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+            end_with_parent()
 
         with (self._folder / "console.log").open("ab") as console:
             self._process = subprocess.Popen(
@@ -129,10 +130,13 @@ class Machine:
             found = Path(f"/proc/{nspawn.pid}/task/{nspawn.pid}/children").read_text().split()
         except FileNotFoundError:
             return False
-        if not found:
-            return False
-        self._init_pid = int(found[-1])
-        return Path(f"/proc/{self._init_pid}/root/run/systemd/private").is_socket()
+        # nspawn's first child lives in the host's namespaces, and is gone in a moment.
+        ours = Path("/proc/self/ns/pid").readlink()
+        for pid in map(int, found):
+            if Path(f"/proc/{pid}/ns/pid").readlink() != ours:
+                self._init_pid = pid
+        init = Path(f"/proc/{self._init_pid}/root/run/systemd/private")
+        return bool(self._init_pid) and init.is_socket()
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -145,7 +149,10 @@ class Machine:
 
     def kill(self) -> None:
         """Cut the power, as far as processes notice."""
-        os.kill(self._init_pid, signal.SIGKILL)
+        if self._init_pid:
+            os.kill(self._init_pid, signal.SIGKILL)
+        elif self._process:
+            self._process.kill()
         self.wait_until_off()
 
     def shut_down(self) -> None:
@@ -155,6 +162,7 @@ class Machine:
     def wait_until_off(self) -> None:
         if self._process:
             self._process.wait()
+        self._init_pid = 0
 
     def reboot(self) -> None:
         """Reboot gracefully; nspawn ends and is started again."""

@@ -124,3 +124,65 @@ def test_release_that_nobody_trusted_has_signed_is_refused(
     ):
         with pytest.raises(provision.ProvisionError, match="refused what is in the bucket"):
             provision.verified(SETTINGS, trusted, bad)
+
+
+class Ran:
+    """Records the commands of a machine, and answers as it is told."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.commands: list[str] = []
+        self._fails = fails
+
+    def __call__(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        self.commands.append(" ".join(command))
+        failed = bool(self._fails) and self._fails in self.commands[-1]
+        return subprocess.CompletedProcess(command, int(failed), "", "what it says" * failed)
+
+
+def test_updater_is_started_even_if_a_role_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = Ran(fails="tiny-web")
+    monkeypatch.setattr(provision, "run", ran)
+    failures = provision.start({**SETTINGS, "ROLES": "web vision"})
+    assert failures == ["tiny-web does not start: what it says"]
+    assert [each.split()[-1] for each in ran.commands] == [
+        "tiny-web.service", "tiny-vision.service", "tiny-autoupdate.service"
+    ]  # fmt: skip
+
+
+def test_package_lists_are_fetched_only_if_that_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for fails, commands in (("", ["install"]), ("install", ["install", "update", "install"])):
+        ran = Ran(fails)
+        monkeypatch.setattr(provision, "run", ran)
+        if fails:
+            with pytest.raises(provision.NotYetError, match=r"cannot install x\.deb: what"):
+                provision.install(Path("x.deb"))
+        else:
+            provision.install(Path("x.deb"))
+        found = [re.search(r" (install|update)\b", each) for each in ran.commands]
+        assert [each[1] for each in found if each] == commands
+
+
+def test_what_may_pass_is_tried_again_until_time_is_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+
+    def sleep(pause: float) -> None:
+        clock[0] += pause
+
+    monkeypatch.setattr("time.sleep", sleep)
+    answers: list[str | None] = ["no release yet", "no release yet", None]
+
+    def attempt() -> str:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer:
+            raise provision.NotYetError(answer)
+        return "done"
+
+    assert provision.patiently(attempt) == "done"
+    # Said once, however often it is tried.
+    assert capsys.readouterr().err == "user-data: no release yet; tries again\n"
+    answers[:] = ["the mirror is away"]
+    with pytest.raises(provision.ProvisionError, match=r"gave up after 18\d\d s: the mirror"):
+        provision.patiently(attempt)

@@ -140,42 +140,6 @@ def test_build_of_an_earlier_boot_is_unpacked_anew(program: Program) -> None:
     assert program.run(asked="version\n").stdout == "ready\n1.0-1\n"
 
 
-def links(program: Program, module: str) -> int:
-    """Return how many builds share the module's file, in the build that was unpacked last."""
-    newest = max(program.builds(), key=lambda each: (program.cache / each).stat().st_ctime_ns)
-    return (program.cache / newest / "hello" / module).stat().st_nlink
-
-
-def test_next_build_begins_with_the_bytecode_of_what_has_not_changed(
-    program: Program, built: Path
-) -> None:
-    old = program.start()
-    assert ask(old) == "1.0-1"
-    [first] = program.builds()
-    replace(program, built)
-    new = program.start()
-    assert ask(new) == "1.0-2"
-    assert [links(program, name) for name in ("cli.py", "late.py")] == [2, 1]
-    [compiled] = (program.cache / first / "hello" / "__pycache__").glob("cli.*.pyc")
-    assert links(program, f"__pycache__/{compiled.name}") == 2
-    end(old)
-    end(new)
-
-
-@pytest.mark.parametrize("damage", ["another boot", "another content"])
-def test_next_build_takes_nothing_that_is_not_just_so(
-    program: Program, built: Path, damage: str
-) -> None:
-    old = program.start()
-    [first] = program.builds()
-    changed = {"another boot": ".lock", "another content": "hello/cli.py"}[damage]
-    (program.cache / first / changed).write_text("raise SystemExit('damaged')")
-    replace(program, built)
-    assert program.run(asked="version\n").stdout == "ready\n1.0-2\n"
-    assert links(program, "cli.py") == 1
-    end(old)
-
-
 def test_nothing_outside_of_the_executable_is_loaded(program: Program, tmp_path: Path) -> None:
     hostile = tmp_path / "hostile"
     (hostile / "hello").mkdir(parents=True)
