@@ -31,8 +31,9 @@ from autoupdate.trust import (
     examine,
 )
 
-# Machines that were started together do not poll together for long.
-JITTER = 0.05
+# Machines that were started together do not poll together for long. INTERVAL is the longest pause:
+# within it what was published is noticed.
+JITTER = 0.1
 
 # A server that asks for patience gets it, up to so many intervals.
 MAX_PATIENCE_INTERVALS = 30
@@ -240,7 +241,7 @@ class Updater:
         interval = self._settings.interval_seconds
         if problem is None or isinstance(problem, RefusedError | UndoneError | HeldError):
             self._failures = 0
-            return interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+            return interval * random.uniform(1 - JITTER, 1)  # noqa: S311
         self._failures += 1
         if isinstance(problem, BucketError) and not problem.overloaded:
             # Who is not there does not suffer from being asked, and its return
