@@ -52,24 +52,17 @@ class NotYetError(Exception):
 def main(settings: Mapping[str, str], allowed_signers: str) -> int:
     """Provision this machine. Returns the exit status, which cloud-init reports."""
     began = time.monotonic()
-    package = f"{settings['NAME']}-server"
+    failures = []
     try:
         write_settings(settings)
-        if not is_installed(package):
-            with tempfile.TemporaryDirectory(prefix=f"{package}-", dir="/var/cache") as folder:
-                # apt-get reads it as a user of its own.
-                Path(folder).chmod(0o755)
-                deb = Path(folder) / f"{package}.deb"
-                release = patiently(lambda: download(settings, allowed_signers, deb))
-                say(f"installs {package} {release.version}")
-                patiently(lambda: install(deb))
-        failures = start(settings)
+        install_release(settings, allowed_signers)
+        failures += start(settings)
         if not failures:
             say(f"serves after {time.monotonic() - began:.1f} s")
         # All the more where something failed.
         forward_logs(settings)
     except ProvisionError as error:
-        failures = [str(error)]
+        failures.append(str(error))
     for failure in failures:
         say(f"failed: {failure}")
     return 1 if failures else 0
@@ -125,6 +118,24 @@ def write_settings(settings: Mapping[str, str]) -> None:
 
 
 # The release
+
+
+def install_release(settings: Mapping[str, str], allowed_signers: str) -> None:
+    """Install the current release, unless one is installed.
+
+    Raises:
+        ProvisionError: it cannot be had, or is not to be trusted.
+    """
+    package = f"{settings['NAME']}-server"
+    if is_installed(package):
+        return
+    with tempfile.TemporaryDirectory(prefix=f"{package}-", dir="/var/cache") as folder:
+        # apt-get reads it as a user of its own.
+        Path(folder).chmod(0o755)
+        deb = Path(folder) / f"{package}.deb"
+        release = patiently(lambda: download(settings, allowed_signers, deb))
+        say(f"installs {package} {release.version}")
+        patiently(lambda: install(deb))
 
 
 def download(settings: Mapping[str, str], allowed_signers: str, deb: Path) -> Release:

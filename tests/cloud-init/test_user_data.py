@@ -149,6 +149,23 @@ def test_updater_is_started_even_if_a_role_does_not_start(monkeypatch: pytest.Mo
     ]  # fmt: skip
 
 
+def test_logs_are_forwarded_and_told_of_where_a_role_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nowhere(settings: object) -> None:
+        raise provision.ProvisionError("cannot forward logs")
+
+    monkeypatch.setattr(provision, "write_settings", lambda settings: None)
+    monkeypatch.setattr(provision, "install_release", lambda settings, signers: None)
+    monkeypatch.setattr(provision, "run", Ran(fails="tiny-web"))
+    monkeypatch.setattr(provision, "forward_logs", nowhere)
+    assert provision.main({**SETTINGS, "ROLES": "web"}, "") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "user-data: failed: tiny-web does not start: what it says",
+        "user-data: failed: cannot forward logs",
+    ]
+
+
 def test_package_lists_are_fetched_only_if_that_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     for fails, commands in (("", ["install"]), ("install", ["install", "update", "install"])):
         ran = Ran(fails)
