@@ -140,7 +140,8 @@ class Machine:
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            ["nsenter", "-t", str(self._init_pid), "-a", "--", *command],
+            # --root: where this runs in a chroot, the namespace's root is not the machine's.
+            ["nsenter", "--target", str(self._init_pid), "--all", "--root", "--", *command],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ import pytest
 from project import BUILD, NAME, ROOT
 from waiting import PATIENCE_SECONDS, wait_for
 
+from demo.versions import Tree
 from localcloud import LocalCloud
 
 
@@ -79,10 +80,7 @@ def test_version_without_a_history_is_lower_than_any(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory, signing_key: Path) -> Path:
     """Copy this tree with what is built, as one that make has just packaged."""
-    tree = tmp_path_factory.mktemp("make") / "tree"
-    ignore = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.deb", "demo-*", "lab")
-    shutil.copytree(ROOT, tree, ignore=ignore, symlinks=True)
-    (tree / ".venv").symlink_to(ROOT / ".venv")
+    tree = Tree.copy(tmp_path_factory.mktemp("make") / "tree", {}, {}).path
     make(tree, signing_key, "package")
     return tree
 
