@@ -65,7 +65,7 @@ def _made() -> Path:
     components = "main,universe" if release["ID"] == "ubuntu" else "main"
     folder = LAB / suite
     stamp = folder / "made-of"
-    wanted = " ".join((*STOCK, *ON_MIRROR, OF_THE_ARTICLE)) + _FETCH
+    wanted = " ".join((*STOCK, *ON_MIRROR, OF_THE_ARTICLE, "without /dev"))
     if stamp.exists() and stamp.read_text() == wanted:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -76,6 +76,9 @@ def _made() -> Path:
          f"--include={','.join(STOCK)}", f"--customize-hook={fetch}", suite, folder / "root"],
         check=True,
     )  # fmt: skip
+    # systemd-nspawn makes its own; whoever copies build/ must not read from /dev/zero.
+    shutil.rmtree(folder / "root" / "dev")
+    (folder / "root" / "dev").mkdir()
     index = subprocess.run(
         ["dpkg-scanpackages", "--multiversion", "."], cwd=folder / "mirror",
         capture_output=True, check=True,
@@ -91,7 +94,5 @@ _FETCH = """set -e
 export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
 apt-get -qq --yes --download-only install {packages}
 if apt-cache show {more} >/dev/null; then apt-get -qq --yes --download-only install {more}; fi
-# systemd-nspawn makes its own; whoever copies build/ must not read from /dev/zero.
-find "$1/dev" -mindepth 1 -delete
 cp "$1"/var/cache/apt/archives/*.deb '{folder}/mirror'
 """
