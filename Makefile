@@ -17,7 +17,9 @@ PACKAGE := build/$(NAME)-server.deb
 UPDATER := build/$(NAME)-autoupdate
 
 export NAME BUCKET REGION MAINTAINER SIGNING_KEY CHANNEL VERSION COMMIT SOURCE_DATE_EPOCH
-# What userdata and stack may be given beside those, in config.mk too.
+# As the shell would have it: some of what is called does not.
+override SIGNING_KEY := $(patsubst ~/%,$(HOME)/%,$(SIGNING_KEY))
+# What userdata or stack may be given beside those, in config.mk too: see their --help.
 MORE := ROLES ROLE_ID LOG_HOST QUEUE_URL BUCKET_URL HOST PORT VPC SUBNETS IMAGE INSTANCE_TYPE \
   WEB_FROM LOAD_BALANCER MAX_MACHINES KEEP_RELEASES_DAYS
 $(foreach name,$(MORE),$(if $(filter-out undefined,$(origin $(name))),$(eval export $(name))))
@@ -89,7 +91,7 @@ userdata: .venv/.ready ## build/user-data, which makes a new machine serve: make
 
 .PHONY: stack
 stack: .venv/.ready ## bucket, queue, roles and groups of machines in AWS: scripts/stack --help
-	@$(PYTHON) scripts/stack
+	@$(PYTHON) scripts/stack $(if $(RENDER),--render)
 
 .PHONY: scale
 scale: .venv/.ready ## give a group N machines: make scale ROLE=web N=4
@@ -112,7 +114,7 @@ test: build ## all tests, lint included
 	@$(PYTHON) -m pytest
 
 .PHONY: test-boot
-test-boot: build ## the tests that boot real machines alone; they need root
+test-boot: build ## the tests that boot real machines alone (3 minutes); they need root
 	@$(PYTHON) -m pytest -m boot
 
 .PHONY: lint

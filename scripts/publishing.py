@@ -34,6 +34,10 @@ class PublishError(Exception):
     exit_status = EXIT_FAILED
 
 
+class ForeignReleaseError(PublishError):
+    """What is in the bucket is not signed by a key that we trust."""
+
+
 class LostRaceError(PublishError):
     """Somebody else published meanwhile."""
 
@@ -56,8 +60,14 @@ class Channel:
         Raises:
             PublishError: BUCKET is not set.
         """
-        if not environ.get("BUCKET"):
-            raise PublishError("BUCKET is not set; set it in config.mk and use make")
+        for name in ("BUCKET", "SIGNING_KEY"):
+            if not environ.get(name):
+                raise PublishError(f"{name} is not set; set it in config.mk and use make")
+        # Amazon S3 User Guide, Bucket naming rules.
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", environ["BUCKET"]):
+            raise PublishError(
+                f"BUCKET is {environ['BUCKET']!r}; use 3 to 63 lower-case letters, digits, . and -"
+            )
         channel = environ.get("CHANNEL", "stable")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", channel):
             raise PublishError(f"CHANNEL is {channel!r}; use letters, digits, . _ -")
@@ -65,7 +75,7 @@ class Channel:
             environ.get("NAME", "panorama"),
             environ["BUCKET"],
             channel,
-            Path(environ.get("SIGNING_KEY", "~/.ssh/id_ed25519")).expanduser(),
+            Path(environ["SIGNING_KEY"]).expanduser(),
         )
 
     @property
@@ -175,6 +185,10 @@ def publish(
             raise LostRaceError(
                 "somebody else published at the same time; look at make status, then try again"
             ) from error
+        if error.code == "NoSuchBucket":
+            raise PublishError(
+                f"there is no bucket {channel.bucket}; make stack makes it"
+            ) from error
         raise PublishError(f"cannot upload to {channel.url}: {error}") from error
     return release
 
@@ -246,7 +260,7 @@ def _trusted(channel: Channel, metadata: Mapping[str, str]) -> Release:
                 raise ReleaseError(known) from error
         return Release.parse(text)
     except ReleaseError as error:
-        raise PublishError(
+        raise ForeignReleaseError(
             f"{channel.url} holds no release of ours: {error}; if that is known, publish over it "
             "with SEQUENCE=N, higher than any that machines have accepted (make status)"
         ) from error
@@ -267,6 +281,10 @@ def our_allowed_signers(channel: Channel) -> Iterator[Path]:
             f"SIGNING_KEY: cannot read {public}: {error.strerror}; make a key with "
             f"ssh-keygen -t ed25519 -f {channel.signing_key}"
         ) from error
+    if not re.fullmatch(r"(ssh|sk|ecdsa)-\S+ AAAA[A-Za-z0-9+/]+=*( .*)?\n?", line):
+        raise PublishError(
+            f"SIGNING_KEY: {public} is no SSH public key; ssh-keygen -t ed25519 makes one"
+        )
     with tempfile.NamedTemporaryFile("w", prefix="allowed_signers-") as file:
         file.write(f'{channel.namespace} namespaces="{channel.namespace}" {line}')
         file.flush()

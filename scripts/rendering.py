@@ -27,16 +27,16 @@ MAX_TEMPLATE_BYTES = 51_200
 
 MODULES = ("release.py", "signature.py")  # of the updater
 
-# What each may be; it is written into a settings file, a line each.
+# What each may be, and what that is called; it is written into a settings file, a line each.
 OPTIONAL = {
-    "ROLES": r"[a-z][a-z0-9-]*( [a-z][a-z0-9-]*)*",
-    "ROLE_ID": r"[A-Z0-9]{16,32}",
-    "LOG_HOST": r"[A-Za-z0-9.-]+:[0-9]{1,5}",
-    "QUEUE_URL": r"https?://\S+",
-    "BUCKET_URL": r"s3://\S+",
-    "AWS_ENDPOINT_URL": r"https?://\S+",
-    "HOST": r"[A-Za-z0-9.:\[\]_-]+|/\S+",
-    "PORT": r"[0-9]{1,5}",
+    "ROLES": (r"(web|vision)( (web|vision))*", "web, vision or both, with a space"),
+    "ROLE_ID": (r"[A-Z0-9]{16,32}", "AROA..., a role's unique ID"),
+    "LOG_HOST": (r"[A-Za-z0-9.-]+:[0-9]{1,5}", "HOST:PORT"),
+    "QUEUE_URL": (r"https?://\S+", "https://..."),
+    "BUCKET_URL": (r"s3://\S+", "s3://BUCKET/PREFIX"),
+    "AWS_ENDPOINT_URL": (r"https?://\S+", "http://HOST:PORT"),
+    "HOST": (r"[A-Za-z0-9.:\[\]_-]+|/\S+", "an address, or /path of a Unix socket"),
+    "PORT": (r"[0-9]{1,5}", "a number"),
 }
 
 # In stack.yaml: !Sub "user-data ROLES=web QUEUE_URL=${Jobs}"
@@ -51,8 +51,9 @@ def user_data(channel: Channel, environ: Mapping[str, str]) -> str:
     """
     found = {name: environ[name] for name in OPTIONAL if environ.get(name)}
     for name, value in found.items():
-        if not re.fullmatch(OPTIONAL[name], value):
-            raise PublishError(f"{name} is {value!r}, which cannot be used")
+        pattern, meaning = OPTIONAL[name]
+        if not re.fullmatch(pattern, value):
+            raise PublishError(f"{name} is {value!r}; it has to be {meaning}")
     text = _fill_in(channel, {"ROLES": "web vision", **_common(environ), **found})
     _check_size("user-data", text, MAX_USER_DATA_BYTES)
     return text

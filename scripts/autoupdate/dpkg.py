@@ -165,6 +165,7 @@ class Dpkg:
         if not self.is_the_system:
             # Below a root of its own the dependencies are the system's.
             command += [f"--root={self._root}", "--force-script-chrootless", "--force-depends"]
+            command += ["--log=/dev/null"]  # the system's own log is of the system
         if os.geteuid() != 0:
             command += ["--force-not-root"]
         environ = unattended_environment() | {"DPKG_FRONTEND_LOCKED": "1"}

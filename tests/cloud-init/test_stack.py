@@ -198,8 +198,8 @@ def test_groups_are_scaled_and_their_machines_listed(stack: Stack) -> None:
     ("words", "cause"),
     [
         (["scale", "web", "21"], "tiny-web may have 20 machines at most; make stack MAX_MACHINES="),
-        (["scale", "web", "-1"], "ROLE is 'web' and N is '-1'"),
-        (["scale", "", ""], "for example: make scale ROLE=web N=2"),
+        (["scale", "web", "-1"], "N is '-1', not a number"),
+        (["scale", "", ""], "ROLE is '', not web or vision; say make scale ROLE=web N=2"),
     ],
 )
 def test_number_that_a_group_cannot_have_is_refused(
@@ -225,6 +225,8 @@ def test_number_that_a_group_cannot_have_is_refused(
         ({"NAME": "fresh"}, "the bucket tiny-releases is there already"),
         ({"NAME": "fresh", "BUCKET": "fresh", "VPC": "vpc-1"}, "VPC and SUBNETS go together"),
         ({"NAME": "fresh", "BUCKET": "fresh", "INSTANCE_TYPE": "x9.huge"}, "has x9.huge"),
+        ({"BUCKET": "Tiny "}, "BUCKET is 'Tiny '; use 3 to 63"),
+        ({"SIGNING_KEY": ""}, "SIGNING_KEY is not set"),
         ({"SIGNING_KEY": "/nowhere/key"}, "/nowhere/key"),
         ({"LOAD_BALANCER": "sg-0123"}, "sg-0123"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "127.0.0.1:1"),
@@ -255,7 +257,7 @@ def test_key_that_has_not_signed_what_new_machines_will_find_is_refused(
     assert "as it should be" in stack.make()
     refused = stack.run("stack", SIGNING_KEY=str(tmp_path / "key"))
     assert refused.returncode == 1
-    assert "holds no release of ours" in refused.stderr
+    assert "new machines would trust SIGNING_KEY alone" in refused.stderr
     s3.delete_object(Bucket="tiny-releases", Key=RELEASE)
 
 

@@ -49,6 +49,9 @@ def test_user_data_is_small_the_same_each_time_and_shows_what_it_runs(
     ("environ", "cause"),
     [
         ({"BUCKET": ""}, "BUCKET is not set"),
+        ({"BUCKET": "s3://releases"}, "BUCKET is 's3://releases'; use"),
+        ({"SIGNING_KEY": ""}, "SIGNING_KEY is not set"),
+        ({"SIGNING_KEY": __file__.removesuffix(".py")}, "cannot read"),
         ({"ROLES": "web; reboot"}, "ROLES is"),
         ({"LOG_HOST": "no port"}, "LOG_HOST is"),
         ({"QUEUE_URL": "x\nROOT=/"}, "QUEUE_URL is"),
@@ -64,6 +67,17 @@ def test_what_cannot_be_rendered_is_one_line(
     assert line.startswith("userdata: cannot render user-data: ")
     assert cause in line
     assert not (tmp_path / "user-data").exists()
+
+
+def test_user_data_provisions_nothing_when_it_is_asked_for_something_else(
+    tmp_path: Path, signing_key: Path
+) -> None:
+    assert userdata(tmp_path / "one", signing_key).returncode == 0
+    for words in (["--help"], ["--show"], ["-x", "y"]):
+        command = [sys.executable, str(tmp_path / "one"), *words]
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert asked.returncode == 1
+        assert asked.stderr.startswith("usage: user-data")
 
 
 @pytest.mark.parametrize("bucket", ["releases", "releases.example.org"])

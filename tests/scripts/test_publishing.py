@@ -272,7 +272,10 @@ def test_package_may_bring_a_second_key(operator: Operator, stranger: Path) -> N
     ("environ", "cause"),
     [
         ({"BUCKET": ""}, "BUCKET is not set; set it in config.mk"),
-        ({"BUCKET": "no-such-bucket-anywhere"}, "The specified bucket does not exist"),
+        (
+            {"BUCKET": "no-such-bucket-anywhere"},
+            "there is no bucket no-such-bucket-anywhere; make stack makes it",
+        ),
         ({"SIGNING_KEY": "/nowhere/key"}, "ssh-keygen -t ed25519 -f /nowhere/key"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "127.0.0.1:1"),
     ],
