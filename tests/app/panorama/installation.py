@@ -77,7 +77,12 @@ class Installation:
                 [self.executable, role], env=self.environ, stdout=log, stderr=log
             )
         self._processes.append(process)
-        wait_for(lambda: self.status(role).get("state") == "ready", f"{role} ready")
+
+        def is_ready() -> bool:
+            assert process.poll() is None, f"{role} has ended: {self.log.read_text()[-1000:]}"
+            return bool(self.status(role).get("state") == "ready")
+
+        wait_for(is_ready, f"{role} ready")
         return process
 
     def status(self, role: str) -> dict[str, Any]:
