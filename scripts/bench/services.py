@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import handoff
+from ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 120
@@ -76,8 +76,7 @@ class Service:
     def __init__(self, application: Application, folder: Path) -> None:
         self.application = application
         self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         for name in ("run", "state", "cache"):
             (folder / name).mkdir(parents=True)
         self.environ = {

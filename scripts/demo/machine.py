@@ -1,19 +1,13 @@
 """One machine of the demo: a dpkg root of its own, its updater, and an init for its roles."""
 
 import json
-import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from demo import processes
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+from ports import free_port
 
 
 class Machine:

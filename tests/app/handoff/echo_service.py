@@ -19,6 +19,8 @@ from typing import Any
 from project import ROOT
 from waiting import wait_for
 
+from ports import free_port
+
 APP = ROOT / "app"
 
 BUILD = """\
@@ -156,8 +158,7 @@ class EchoService:
 
 
 def free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 @contextmanager

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from project import BUILD, NAME, ROOT
-from waiting import PATIENCE_SECONDS, free_port, wait_for
+from waiting import PATIENCE_SECONDS, wait_for
 
 import handoff
+from ports import free_port
 
 
 class Installation:

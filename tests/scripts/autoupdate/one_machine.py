@@ -22,7 +22,7 @@ from typing import Any
 
 from package_maker import NAME, Key, Package, build_package, signed
 from simulated_bucket import SimulatedBucket
-from waiting import free_port, wait_for
+from waiting import wait_for
 
 from autoupdate import settings
 from autoupdate.clock import Clock, utc_text
@@ -33,6 +33,7 @@ from autoupdate.settings import Settings
 from autoupdate.state import State
 from autoupdate.state_folder import StateFolder
 from autoupdate.updater import Updater
+from ports import free_port
 
 RELEASE_KEY = f"stable/{NAME}-server.deb"
 
