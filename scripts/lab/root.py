@@ -65,7 +65,7 @@ def _made() -> Path:
     components = "main,universe" if release["ID"] == "ubuntu" else "main"
     folder = LAB / suite
     stamp = folder / "made-of"
-    wanted = " ".join((*STOCK, *ON_MIRROR, OF_THE_ARTICLE, "without /dev"))
+    wanted = " ".join((*STOCK, *ON_MIRROR, OF_THE_ARTICLE))
     if stamp.exists() and stamp.read_text() == wanted:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
