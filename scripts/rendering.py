@@ -1,7 +1,10 @@
 """What `make userdata` and `make stack` render: user-data, and the template that holds it.
 
-text = user_data(Channel.from_environ(os.environ), {"ROLES": "web", "REGION": "eu-west-1"})
-template = stack(channel, {"REGION": "eu-west-1"})
+Example::
+
+    channel = Channel.from_environ(os.environ)
+    text = user_data(channel, {"ROLES": "web", "REGION": "eu-west-1"})
+    template = stack(channel, {"REGION": "eu-west-1"})
 """
 
 import base64

@@ -94,8 +94,9 @@ def _owner_of_roles(settings: Settings) -> os.stat_result | None:
         owners = [folder.stat() for folder in (settings.runtime_dir, settings.cache_dir)]
     except OSError:  # no role has run since the machine booted
         return None
-    one_owner = owners[0].st_uid == owners[1].st_uid
-    return owners[0] if os.geteuid() == 0 != owners[0].st_uid and one_owner else None
+    users = {each.st_uid for each in owners}
+    # Only root can become another, and whose folders they are has to be clear.
+    return owners[0] if os.geteuid() == 0 and len(users) == 1 and 0 not in users else None
 
 
 def _empty(folder: Path) -> None:
