@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import asdict, replace
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -19,6 +20,10 @@ from panorama.jobs import (
 )
 from panorama.settings import Settings
 
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_sqs import SQSClient
+
 # Long polling: an empty queue costs few requests, and a stopping worker waits no longer.
 POLL_SECONDS = 2
 
@@ -27,14 +32,24 @@ class CloudJobs:
     """A queue of job IDs, and BUCKET_URL/ID/job.json for each job's state."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._queue = settings.queue_url
         self._bucket, self._prefix = split_bucket_url(settings.bucket_url)
-        self._s3 = s3_client(settings)
-        self._sqs = sqs_client(settings)
         # Of the state of the job in hand, as last written: who finds another has lost the lease.
         self._etag = ""
 
+    # Made when first needed, and again if there were no credentials then.
+
+    @cached_property
+    def _s3(self) -> "S3Client":
+        return s3_client(self._settings)
+
+    @cached_property
+    def _sqs(self) -> "SQSClient":
+        return sqs_client(self._settings)
+
     def check(self) -> None:
+        self._s3  # noqa: B018  # not only when somebody waits for it
         with told_as_store_error(f"reach the queue {self._queue}"):
             self._sqs.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])
 

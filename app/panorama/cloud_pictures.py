@@ -1,21 +1,30 @@
 """Pictures in S3."""
 
+from functools import cached_property
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from panorama.cloud import s3_client, split_bucket_url, told_as_store_error
 from panorama.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 
 class CloudPictures:
     """BUCKET_URL/ID/NAME. Removal is the bucket's lifecycle rule's work."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._bucket, self._prefix = split_bucket_url(settings.bucket_url)
-        self._s3 = s3_client(settings)
+
+    @cached_property
+    def _s3(self) -> "S3Client":
+        return s3_client(self._settings)  # not kept if there are no credentials now
 
     def check(self) -> None:
-        """Do nothing: a machine may write and read its pictures, not ask about the bucket."""
+        """Find credentials, no more: a machine may use its pictures, not ask about the bucket."""
+        self._s3  # noqa: B018
 
     def put(self, job_id: str, name: str, picture: IO[bytes]) -> None:
         with told_as_store_error(f"keep {name} of job {job_id}"):

@@ -12,6 +12,8 @@ from flask import Flask
 
 from handoff import Generation
 from panorama.build_info import NAME, VERSION
+from panorama.jobs import StoreError
+from panorama.patience import wait_for_stores
 from panorama.settings import Settings
 from panorama.web import create_app, studio
 
@@ -106,14 +108,15 @@ class _Server(gunicorn.app.base.BaseApplication):  # type: ignore[misc]  # gunic
     def _prove(self, worker: Any) -> None:
         """Prove this worker before it accepts: gunicorn calls this just before its loop."""
         if self._generation.accepted:
-            # It takes the place of one that ended. Were it to fail because a store hiccups,
-            # gunicorn would end them all.
+            self._greet_stores(worker)
             return
         try:
             if os.getpid() != worker.pid:
                 raise UnhealthyError("a worker has forked while it was loaded")
             with worker.wsgi.app_context():
-                studio().check()  # for the reason, of which /healthz tells strangers less
+                # First: of the reason /healthz tells strangers less.
+                patience = self._settings.store_seconds
+                wait_for_stores(studio().check, "web", patience, worker.notify)
             check_health(worker.wsgi)
         except Exception as error:
             self._generation.failed(f"{type(error).__name__}: {error}")
@@ -121,6 +124,17 @@ class _Server(gunicorn.app.base.BaseApplication):  # type: ignore[misc]  # gunic
         self._generation.ready(VERSION)
         if not self._generation.wait_accepted(worker.notify):
             sys.exit(0)
+
+    def _greet_stores(self, worker: Any) -> None:
+        """Let a worker that takes the place of one that ended meet its stores before it serves.
+
+        Were it to fail because one of them hiccups, gunicorn would end them all.
+        """
+        try:
+            with worker.wsgi.app_context():
+                studio().check()
+        except StoreError as error:
+            worker.log.warning("a worker begins without its stores: %s", error)
 
     def _refuse_dying_workers(self, _arbiter: Any, worker: Any) -> None:
         """In the leader: a worker has ended (gunicorn's child_exit), which it would replace."""

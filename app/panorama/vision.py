@@ -12,6 +12,7 @@ from types import FrameType
 from handoff import Generation
 from panorama.build_info import NAME, VERSION
 from panorama.jobs import DONE, FAILED, HEARTBEAT_SECONDS, JobStore, Lease, StoreError, open_store
+from panorama.patience import wait_for_stores
 from panorama.pictures import PANORAMA, Pictures, open_pictures, photo_name
 from panorama.settings import Settings
 from panorama.stitching import HelperMissingError, StitchError, check_helper, stitch
@@ -56,9 +57,12 @@ class Worker:
 
     def prove(self) -> None:
         """Raise StoreError or HelperMissingError if this worker could not do a job."""
+        check_helper(self._settings)
+        wait_for_stores(self._check_stores, "vision", self._settings.store_seconds)
+
+    def _check_stores(self) -> None:
         self._store.check()
         self._pictures.check()
-        check_helper(self._settings)
 
     def work(self) -> None:
         while not self._stopping.is_set():

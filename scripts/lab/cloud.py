@@ -82,7 +82,7 @@ class Cloud:
         moto = f"http://{ADDRESS}:{MOTO_PORT}"
         identities = str(self._identities)
         self.start(python, "-m", "lab.gate", ADDRESS, str(GATE_PORT), moto, identities)
-        self.start(python, "-m", "lab.metadata_server", METADATA_ADDRESS, str(self._metadata))
+        self.start(python, "-m", "lab.metadata_server", METADATA_ADDRESS, "80", str(self._metadata))
         self.start(
             python, "-m", "http.server", str(MIRROR_PORT),
             "--bind", ADDRESS, "--directory", str(mirror()),

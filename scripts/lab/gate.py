@@ -36,7 +36,6 @@ _OF_OBJECTS = {
     "PUT": "PutObject",
     "DELETE": "DeleteObject",
 }
-_KNOWN_QUERIES = {"encoding-type", "list-type", "prefix", "versionId", "versions"}
 _KNOWN_QUERIES = {"encoding-type", "list-type", "prefix", "versionId", "versions", "x-id"}
 _OWN_HEADERS = {
     "connection",

@@ -1,6 +1,6 @@
 """EC2's instance metadata, credentials by IMDSv2 only: what machines ask their host.
 
-    python3 -m lab.metadata_server ADDRESS FOLDER
+    python3 -m lab.metadata_server ADDRESS PORT FOLDER
 
 FOLDER holds one file for each machine, IP-ADDRESS.json, with `instance_id`, `user_data`, `role`
 and `credentials`. Answers as the Amazon EC2 User Guide, "Instance metadata and user data", says,
@@ -98,5 +98,6 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    Handler.folder = Path(sys.argv[2])
-    ThreadingHTTPServer((sys.argv[1], 80), Handler).serve_forever()
+    address, port, folder = sys.argv[1:]
+    Handler.folder = Path(folder)
+    ThreadingHTTPServer((address, int(port)), Handler).serve_forever()

@@ -163,6 +163,11 @@ def installed(folder: Path, **settings: str) -> Iterator[Installation]:
         place.stop()
 
 
+def children_of(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in listed.split()]
+
+
 @contextmanager
 def asking(place: Installation, *paths: str) -> Iterator[list[tuple[int, bytes]]]:
     """Ask for `paths` over and over meanwhile; yield the list that answers are added to."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from installation import Installation, asking, installed
+from installation import Installation, asking, children_of, installed
 from project import BUILD, NAME
 from waiting import wait_for
 
@@ -221,11 +221,6 @@ def test_worker_that_dies_while_the_store_is_away_costs_one_worker(place: Instal
     wait_for(lambda: len(set(children_of(leader)) - set(workers)) == 1, "another worker")
     assert web.poll() is None
     wait_for(lambda: place.ask("/")[0] == 200, "pages that need no store")
-
-
-def children_of(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(word) for word in listed.split()]
 
 
 def test_old_builds_leave_the_cache_when_their_last_process_has(place: Installation) -> None:

@@ -150,13 +150,16 @@ def test_old_jobs_are_forgotten_with_their_pictures(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == [new.id]
 
 
-def test_store_that_cannot_be_reached_says_so_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with pytest.raises(StoreError, match=r"jobs\.sqlite: unable to open"):
-        local_jobs.LocalJobs(tmp_path / "missing").check()
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "x")
+
+
+@pytest.mark.usefixtures("credentials")
+def test_store_that_cannot_be_reached_says_so_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"jobs\.sqlite: unable to open"):
+        local_jobs.LocalJobs(tmp_path / "missing").check()
     settings = Settings(
         queue_url="https://sqs.us-east-1.amazonaws.com/1/jobs",
         bucket_url="s3://bucket",
@@ -171,6 +174,7 @@ def test_bucket_url_that_is_none_is_refused() -> None:
         cloud_jobs.CloudJobs(Settings(bucket_url="https://bucket"))
 
 
+@pytest.mark.usefixtures("credentials")
 @pytest.mark.parametrize(
     ("queue_url", "region", "expected"),
     [
