@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from project import BUILD, NAME, ROOT
@@ -65,11 +66,15 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed and item.get_closest_marker("boot"):
-        BROKEN_OFF.setdefault(item.path, item.name)
+    if report.failed and item.get_closest_marker("boot") and item.path not in BROKEN_OFF:
+        BROKEN_OFF[item.path] = item.name
+        # The machines are gone when somebody reads of it.
+        story: Any = item.funcargs.get("story") if isinstance(item, pytest.Function) else None
+        if story:
+            report.sections.extend(story.told_by_machines())
     return report
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.path in BROKEN_OFF:
-        pytest.fail(f"not tried, because {BROKEN_OFF[item.path]} has failed", pytrace=False)
+        pytest.fail(f"not tried: {BROKEN_OFF[item.path]} has failed", pytrace=False)

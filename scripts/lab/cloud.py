@@ -1,6 +1,7 @@
 """The network namespace that plays AWS and the distribution's mirror."""
 
 import base64
+import itertools
 import json
 import os
 import subprocess
@@ -44,7 +45,8 @@ class Cloud:
         self._identities = folder / "identities"
         self._metadata = folder / "metadata"
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._machines = 0
+        self.machines: list[Machine] = []  # that were not removed yet
+        self._addresses = itertools.count(10)
 
     def __enter__(self) -> "Cloud":
         self._identities.mkdir()
@@ -172,8 +174,8 @@ class Cloud:
     @contextmanager
     def machine(self, instance: Instance) -> Iterator[Machine]:
         """Give a machine that is off; with the block it is gone."""
-        self._machines += 1
-        address = f"10.77.0.{9 + self._machines}"
+        number = next(self._addresses)
+        address = f"10.77.0.{number}"
         document = {
             "instance_id": instance.id,
             "user_data": instance.user_data,
@@ -182,12 +184,14 @@ class Cloud:
         }
         (self._metadata / f"{address}.json").write_text(json.dumps(document))
         sources = f"deb [trusted=yes] http://{ADDRESS}:{MIRROR_PORT} ./\n"
-        folder = self.folder / f"machine-{self._machines}"
-        machine = Machine(folder, self.namespace, f"{self.namespace}-{self._machines}", address)
+        folder = self.folder / f"machine-{number}"
+        machine = Machine(folder, self.namespace, f"{self.namespace}-{number}", address)
+        self.machines.append(machine)
         try:
             machine.lay_out(gateway=ADDRESS, metadata_address=METADATA_ADDRESS, sources=sources)
             yield machine
         finally:
+            self.machines.remove(machine)
             machine.remove()
 
     def _inside(self, command: tuple[str, ...]) -> list[str]:

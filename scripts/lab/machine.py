@@ -89,6 +89,11 @@ class Machine:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
+    def journal(self, units: str) -> str:
+        """Return the last that `units`, a pattern, have logged, or why that cannot be read."""
+        done = self.run("journalctl", "--output=short-precise", "--lines=30", f"--unit={units}")
+        return done.stdout + done.stderr
+
     def console(self) -> str:
         return (self._folder / "console.log").read_text(errors="replace")
 

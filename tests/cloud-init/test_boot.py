@@ -153,6 +153,13 @@ class Story:
         document: dict[str, Any] = json.loads(file.read_text()) if got.returncode == 0 else {}
         return document
 
+    def told_by_machines(self) -> list[tuple[str, str]]:
+        """Return a title and a text for each: what a test that failed is understood by."""
+        return [
+            (f"journal of {machine.address}", machine.journal(f"{NAME}-*"))
+            for machine in self.cloud.machines
+        ]
+
     def reports(self, role: str, field: str, value: str) -> bool:
         return self.report(role).get(field) == value
 
@@ -275,20 +282,25 @@ def test_version_that_cannot_serve_is_undone_while_the_service_answers(story: St
     assert (lost, set(versions)) == ([], {"1.0-2"})
 
 
-def test_machine_born_under_a_release_that_cannot_serve_is_saved_by_the_next(
-    story: Story,
-) -> None:
+@pytest.fixture
+def born(story: Story) -> Iterator[Machine]:
+    """Give one more machine of the web group, off."""
     instance = replace(story.cloud.launched(f"{NAME}-web"), id="i-0born")
-    with story.cloud.machine(instance) as born:
-        born.boot()
-        status = born.run("cloud-init", "status", "--wait", "--long")
-        assert "status: error" in status.stdout
-        assert f"user-data: failed: {NAME}-web does not start: OSError: no" in born.console()
-        assert born.property(f"{NAME}-autoupdate", "ActiveState") == "active"
-        edit = Edit("app/panorama/templates/base.html", "</footer>", " 4</footer>")
-        story.publish("1.0-4", edit)
-        wait_for(partial(story.serves, "1.0-4", born), "version 4")
-        wait_for(partial(story.serves, "1.0-4"), "version 4 beside it")
+    with story.cloud.machine(instance) as machine:
+        yield machine
+
+
+def test_machine_born_under_a_release_that_cannot_serve_is_saved_by_the_next(
+    story: Story, born: Machine
+) -> None:
+    born.boot()
+    status = born.run("cloud-init", "status", "--wait", "--long")
+    assert "status: error" in status.stdout
+    assert f"user-data: failed: {NAME}-web does not start: OSError: no" in born.console()
+    assert born.property(f"{NAME}-autoupdate", "ActiveState") == "active"
+    story.publish("1.0-4", Edit("app/panorama/templates/base.html", "</footer>", " 4</footer>"))
+    wait_for(partial(story.serves, "1.0-4", born), "version 4")
+    wait_for(partial(story.serves, "1.0-4"), "version 4 beside it")
 
 
 def test_reboot_comes_back_on_the_good_version(story: Story) -> None:
