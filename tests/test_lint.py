@@ -103,10 +103,18 @@ def test_units_pass_systemd_analyze(package: Path, tmp_path: Path) -> None:
     passes("systemd-analyze", "verify", "--recursive-errors=no", *units)
 
 
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lintian leaves files in its temporary folder."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
+@pytest.mark.usefixtures("scratch")
 def test_package_passes_lintian(package: Path) -> None:
     passes("lintian", "--fail-on", "error,warning", "--tag-display-limit", "0", package)
 
 
+@pytest.mark.usefixtures("scratch")
 def test_lintian_overrides_are_all_in_use(package: Path) -> None:
     said = subprocess.run(
         ["lintian", "--tags", "unused-override,mismatched-override", package],

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 # So long only when something is broken; it bounds how long that takes to be told.
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 
 
 def wait_for(condition: Callable[[], object], what: str) -> None:
