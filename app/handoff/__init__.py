@@ -32,6 +32,7 @@ What a generation finds in its environment
             supervisor {"argv": [...], "environ": {...}}
                                       optional: the command by which the
                                       supervisor becomes this version
+            waits no credentials yet  it is not over: the reason, if time runs out
             ready 1.0-57              one worker is loaded and healthy
             failed cannot import x    this generation will not serve
 

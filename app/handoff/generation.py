@@ -50,6 +50,10 @@ class Generation:
         """Say that this worker is loaded and healthy, and which version it is."""
         self._say("ready", version)
 
+    def waits(self, reason: str) -> None:
+        """Say what keeps this worker from being ready yet; call again when that changes."""
+        self._say("waits", reason)
+
     def failed(self, reason: str) -> None:
         """Say that this generation will not serve, and why."""
         self._say("failed", reason)

@@ -34,6 +34,7 @@ class GenerationProcess:
     workers_expected: int = 1
     workers_ready: int = 0
     version: str = ""
+    waits: str = ""  # for what, as it last said
     failure: str = ""
     takeover: dict[str, Any] | None = None
     unread: str = ""
@@ -93,6 +94,8 @@ class GenerationProcess:
             self.takeover = _parse_takeover(text)
             if self.takeover is None:
                 self.failure = f"its supervisor line is malformed: {text[:80]!r}"
+        elif keyword == "waits":
+            self.waits = text
         elif keyword == "failed":
             self.failure = self.failure or text
         else:

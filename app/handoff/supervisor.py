@@ -221,11 +221,16 @@ class Supervisor:
         self._candidate = self._start(self._role.command)
 
     def _watch_candidate(self, candidate: GenerationProcess) -> None:
+        waited_for = candidate.waits
         candidate.hear()
+        if candidate.waits != waited_for:
+            self._log(f"waits: {candidate.waits}")
         refusal: str | None = candidate.failure or candidate.reap()
         if not refusal and time.monotonic() > candidate.proof_deadline:
             ready = f"{candidate.workers_ready} of {candidate.workers_expected} workers ready"
             refusal = f"not proven within {self._role.proof_seconds:g} s ({ready})"
+            if candidate.waits:
+                refusal += f": {candidate.waits}"
         if not refusal and candidate.proven:
             refusal = self._watch_trial(candidate)
             if refusal is None:

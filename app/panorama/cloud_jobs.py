@@ -2,12 +2,11 @@
 
 import json
 from dataclasses import asdict, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import ClientError
 
-from panorama.cloud import s3_client, split_bucket_url, sqs_client, told_as_store_error
+from panorama.cloud import clients, split_bucket_url, told_as_store_error
 from panorama.jobs import (
     DONE,
     FAILED,
@@ -20,10 +19,6 @@ from panorama.jobs import (
 )
 from panorama.settings import Settings
 
-if TYPE_CHECKING:
-    from types_boto3_s3 import S3Client
-    from types_boto3_sqs import SQSClient
-
 # Long polling: an empty queue costs few requests, and a stopping worker waits no longer.
 POLL_SECONDS = 2
 
@@ -32,31 +27,21 @@ class CloudJobs:
     """A queue of job IDs, and BUCKET_URL/ID/job.json for each job's state."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._queue = settings.queue_url
         self._bucket, self._prefix = split_bucket_url(settings.bucket_url)
+        self._clients = clients(settings)
         # Of the state of the job in hand, as last written: who finds another has lost the lease.
         self._etag = ""
 
-    # Made when first needed, and again if there were no credentials then.
-
-    @cached_property
-    def _s3(self) -> "S3Client":
-        return s3_client(self._settings)
-
-    @cached_property
-    def _sqs(self) -> "SQSClient":
-        return sqs_client(self._settings)
-
     def check(self) -> None:
-        self._s3  # noqa: B018  # not only when somebody waits for it
         with told_as_store_error(f"reach the queue {self._queue}"):
-            self._sqs.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])
+            queue = self._clients.sqs
+            queue.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])
 
     def add(self, job: Job) -> None:
         self._put(job, replaces=None)
         with told_as_store_error(f"queue job {job.id}"):
-            self._sqs.send_message(QueueUrl=self._queue, MessageBody=job.id)
+            self._clients.sqs.send_message(QueueUrl=self._queue, MessageBody=job.id)
 
     def get(self, job_id: str) -> Job | None:
         # Without s3:ListBucket, a missing key answers 403.
@@ -67,7 +52,7 @@ class CloudJobs:
         """Return the job as it stands, and the ETag of its state."""
         with told_as_store_error(f"read job {job_id}"):
             try:
-                answer = self._s3.get_object(Bucket=self._bucket, Key=self._key(job_id))
+                answer = self._clients.s3.get_object(Bucket=self._bucket, Key=self._key(job_id))
             except ClientError as error:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] in missing:
                     return None
@@ -76,7 +61,7 @@ class CloudJobs:
 
     def take(self) -> Lease | None:
         with told_as_store_error(f"take a job from {self._queue}"):
-            answer = self._sqs.receive_message(
+            answer = self._clients.sqs.receive_message(
                 QueueUrl=self._queue,
                 MaxNumberOfMessages=1,
                 WaitTimeSeconds=POLL_SECONDS,
@@ -95,7 +80,7 @@ class CloudJobs:
 
     def heartbeat(self, lease: Lease, stage: str) -> None:
         with told_as_store_error(f"keep job {lease.job.id}"):
-            self._sqs.change_message_visibility(
+            self._clients.sqs.change_message_visibility(
                 QueueUrl=self._queue, ReceiptHandle=lease.token, VisibilityTimeout=LEASE_SECONDS
             )
         self._put(replace(lease.job, stage=stage), replaces=self._etag)
@@ -126,14 +111,14 @@ class CloudJobs:
 
     def _delete(self, receipt: str) -> None:
         with told_as_store_error(f"take a message off {self._queue}"):
-            self._sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=receipt)
+            self._clients.sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=receipt)
 
     def _put(self, job: Job, *, replaces: str | None) -> bool:
         """Write the job's state, if what is there has the ETag `replaces`; tell whether it had."""
         condition: dict[str, Any] = {"IfMatch": replaces} if replaces else {}
         with told_as_store_error(f"keep the state of job {job.id}"):
             try:
-                answer = self._s3.put_object(
+                answer = self._clients.s3.put_object(
                     Bucket=self._bucket,
                     Key=self._key(job.id),
                     Body=json.dumps(asdict(job)).encode(),

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import gunicorn.app.base
+import gunicorn.arbiter
 import gunicorn.workers.gthread
 from flask import Flask
 
@@ -108,33 +109,26 @@ class _Server(gunicorn.app.base.BaseApplication):  # type: ignore[misc]  # gunic
     def _prove(self, worker: Any) -> None:
         """Prove this worker before it accepts: gunicorn calls this just before its loop."""
         if self._generation.accepted:
-            self._greet_stores(worker)
+            # It takes the place of one that ended. Were it to fail because a store hiccups,
+            # gunicorn would end them all.
             return
         try:
             if os.getpid() != worker.pid:
                 raise UnhealthyError("a worker has forked while it was loaded")
             with worker.wsgi.app_context():
                 # First: of the reason /healthz tells strangers less.
-                patience = self._settings.store_seconds
-                wait_for_stores(studio().check, "web", patience, worker.notify)
+                wait_for_stores(studio().check, self._generation, worker.notify)
             check_health(worker.wsgi)
+        except StoreError as error:
+            self._generation.failed(str(error))
+            # The reason is told; gunicorn's traceback would only bury it.
+            sys.exit(gunicorn.arbiter.Arbiter.WORKER_BOOT_ERROR)
         except Exception as error:
             self._generation.failed(f"{type(error).__name__}: {error}")
             raise
         self._generation.ready(VERSION)
         if not self._generation.wait_accepted(worker.notify):
             sys.exit(0)
-
-    def _greet_stores(self, worker: Any) -> None:
-        """Let a worker that takes the place of one that ended meet its stores before it serves.
-
-        Were it to fail because one of them hiccups, gunicorn would end them all.
-        """
-        try:
-            with worker.wsgi.app_context():
-                studio().check()
-        except StoreError as error:
-            worker.log.warning("a worker begins without its stores: %s", error)
 
     def _refuse_dying_workers(self, _arbiter: Any, worker: Any) -> None:
         """In the leader: a worker has ended (gunicorn's child_exit), which it would replace."""

@@ -23,6 +23,10 @@ class StoreError(Exception):
     """Jobs or pictures cannot be kept or had now; the message says why in one line."""
 
 
+class StoreAwayError(StoreError):
+    """A store does not answer now, and may in a moment."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One panorama to be made."""

@@ -1,38 +1,33 @@
-"""Patience with the stores: for a while they may be away, and no build is at fault for that."""
+"""Patience with the stores: they may be away for a moment, and no build is at fault for that."""
 
-import sys
 import time
 from collections.abc import Callable
 
-from panorama.build_info import NAME
-from panorama.jobs import StoreError
+from handoff import Generation
+from panorama.jobs import StoreAwayError
 
 PAUSE_SECONDS = 1.0
 
 
 def wait_for_stores(
-    check: Callable[[], None], role: str, seconds: float, tick: Callable[[], None] | None = None
+    check: Callable[[], None], generation: Generation, tick: Callable[[], None] | None = None
 ) -> None:
-    """Call `check` until it raises no StoreError, `seconds` at most; say what is waited for.
+    """Call `check` until the stores answer; the supervisor ends this when it has had enough.
 
     Args:
-        tick: called about once a second meanwhile, for a server whose parent
-            wants a sign of life.
+        tick: called before each pause, for a server whose parent wants a sign of life.
 
     Raises:
-        StoreError: the last one.
+        StoreError: a store will not come by waiting.
     """
-    deadline = time.monotonic() + seconds
     said = ""
     while True:
         try:
             return check()
-        except StoreError as error:
-            if time.monotonic() > deadline:
-                raise
+        except StoreAwayError as error:
             if str(error) != said:
                 said = str(error)
-                print(f"{NAME} {role}: waits: {said}", file=sys.stderr, flush=True)
+                generation.waits(said)
         if tick:
             tick()
         time.sleep(PAUSE_SECONDS)

@@ -54,11 +54,6 @@ class Settings:
             return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    @property
-    def store_seconds(self) -> float:
-        """Seconds for which a new build waits for its stores; it has to tell why in time."""
-        return self.proof_seconds / 2
-
     def make_folders(self) -> None:
         """Make the folders that a role writes to, if the init has not.
 

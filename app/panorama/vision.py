@@ -32,7 +32,7 @@ def run(settings: Settings, generation: Generation) -> int:
     signal.signal(signal.SIGTERM, stop)
     try:
         worker = Worker(settings, open_store(settings), open_pictures(settings), stopping)
-        worker.prove()
+        worker.prove(generation)
     except (StoreError, HelperMissingError) as error:
         generation.failed(str(error))
         return 1
@@ -55,10 +55,10 @@ class Worker:
         self._stopping = stopping
         self._next_expiry = 0.0
 
-    def prove(self) -> None:
+    def prove(self, generation: Generation) -> None:
         """Raise StoreError or HelperMissingError if this worker could not do a job."""
         check_helper(self._settings)
-        wait_for_stores(self._check_stores, "vision", self._settings.store_seconds)
+        wait_for_stores(self._check_stores, generation)
 
     def _check_stores(self) -> None:
         self._store.check()

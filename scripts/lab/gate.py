@@ -47,6 +47,10 @@ _OWN_HEADERS = {
 }
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # a connection that has to knock again does so a second later
+
+
 class Gate(BaseHTTPRequestHandler):
     """Decides on one request, and passes it on."""
 
@@ -186,7 +190,7 @@ def admit(folder: Path, role: str, answer: Mapping[str, Any]) -> dict[str, str]:
 def main() -> None:
     address, port, Gate.upstream, folder = sys.argv[1:]
     Gate.folder = Path(folder)
-    server = ThreadingHTTPServer((address, int(port)), Gate)
+    server = Server((address, int(port)), Gate)
     # With port 0 the kernel picks one.
     print(f"http://{address}:{server.server_port}", flush=True)
     server.serve_forever()

@@ -1,10 +1,10 @@
 """EC2's instance metadata, credentials by IMDSv2 only: what machines ask their host.
 
-    python3 -m lab.metadata_server ADDRESS PORT FOLDER
+    python3 -m lab.metadata_server ADDRESS PORT FOLDER [DELAY]
 
-FOLDER holds one file for each machine, IP-ADDRESS.json, with `instance_id`, `user_data`, `role`
-and `credentials`. Answers as the Amazon EC2 User Guide, "Instance metadata and user data", says,
-in so far as anybody here asks; listings included.
+FOLDER holds one file for each machine, IP-ADDRESS.json, with `instance_id`, `user_data`, `role` and
+`credentials`. DELAY is how many seconds it takes for each answer. Answers as the Amazon EC2 User
+Guide, "Instance metadata and user data", says, in so far as anybody here asks; listings included.
 """
 
 import json
@@ -56,8 +56,13 @@ def tree(machine: dict[str, Any], address: str) -> dict[str, str]:
     }
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # a connection that has to knock again does so a second later
+
+
 class Handler(BaseHTTPRequestHandler):
     folder = Path()
+    delay_seconds = 0.0
     tokens: set[str] = set()  # noqa: RUF012  # of the whole server
 
     def do_PUT(self) -> None:
@@ -90,6 +95,7 @@ class Handler(BaseHTTPRequestHandler):
         return (200, "\n".join(entries)) if entries else (404, "")
 
     def answer(self, status: int, body: str = "") -> None:
+        time.sleep(self.delay_seconds)
         self.send_response(status)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(len(body.encode())))
@@ -98,6 +104,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    address, port, folder = sys.argv[1:]
+    address, port, folder, *delay = sys.argv[1:]
     Handler.folder = Path(folder)
-    ThreadingHTTPServer((address, int(port)), Handler).serve_forever()
+    Handler.delay_seconds = float(delay[0]) if delay else 0.0
+    Server((address, int(port)), Handler).serve_forever()

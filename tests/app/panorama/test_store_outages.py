@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,10 +48,10 @@ class Metadata:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
 
-    def start(self) -> None:
+    def start(self, delay: str = "0") -> None:
         self._server = subprocess.Popen(
             [sys.executable, "-m", "lab.metadata_server", "127.0.0.1", str(self._port),
-             str(self._folder)],
+             str(self._folder), delay],
             env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")}, stderr=subprocess.DEVNULL,
             preexec_fn=end_with_parent,  # noqa: PLW1509  # one call
         )  # fmt: skip
@@ -79,6 +80,7 @@ def place(
         "BUCKET_URL": f"s3://{bucket}/photos",
         "REGION": cloud.environ["AWS_DEFAULT_REGION"],
         "AWS_ENDPOINT_URL": cloud.environ["AWS_ENDPOINT_URL"],
+        "WORKERS": "1",
     }
     with installed(tmp_path / "installed", **settings) as place:
         place.environ.update(metadata.environ)
@@ -95,7 +97,6 @@ def waits(place: Installation, role: str, generations: int) -> bool:
 def test_credentials_that_are_late_are_waited_for(
     place: Installation, metadata: Metadata, role: str
 ) -> None:
-    place.set(WORKERS="1")
     with ThreadPoolExecutor() as meanwhile:
         started = meanwhile.submit(place.start, role)
         wait_for(lambda: waits(place, role, 1) or started.done(), "the first start waits")
@@ -110,31 +111,74 @@ def test_credentials_that_are_late_are_waited_for(
     assert place.status(role)["pid"] == pid
 
 
+def test_metadata_that_come_slowly_are_waited_for(place: Installation, metadata: Metadata) -> None:
+    # botocore by itself waits 1 s.
+    metadata.start(delay="1.5")
+    place.start("web")
+    assert place.ask("/healthz")[0] == 200
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_credentials_that_stay_away_are_the_reason_of_the_refusal(
     place: Installation, metadata: Metadata, role: str
 ) -> None:
     metadata.start()
+    place.settings["PROOF_SECONDS"] = "15"
+    place.set()
     place.start(role)
     metadata.stop()
-    place.set(PROOF_SECONDS="20")
-    with pytest.raises(RestartError, match="no AWS credentials; give the instance a profile"):
+    reason = r"not proven within 15 s \(0 of 1 workers ready\): no AWS credentials"
+    with pytest.raises(RestartError, match=reason):
         place.restart(role)
     assert place.status(role)["version"] == place.version
+
+
+def test_queue_that_never_answers_is_the_reason_of_the_refusal(
+    place: Installation, metadata: Metadata
+) -> None:
+    metadata.start()
+    place.settings["PROOF_SECONDS"] = "40"
+    place.set()
+    place.start("web")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place.set(AWS_ENDPOINT_URL=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(RestartError, match=r"not proven within 40 s .*: cannot reach the"):
+            place.restart("web")
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"QUEUE_URL": "http://127.0.0.1/123456789012/none"}, "cannot reach the queue http"),
+        ({"BUCKET_URL": "s3://none-of-this-name/photos"}, "cannot reach the bucket none-of"),
+    ],
+)
+def test_store_that_is_not_there_is_not_waited_for(
+    place: Installation, metadata: Metadata, role: str, settings: dict[str, str], reason: str
+) -> None:
+    metadata.start()
+    place.start(role)
+    place.set(**settings)
+    with pytest.raises(RestartError, match=f"^{reason}"):
+        place.restart(role)
+    said = place.log.read_text()
+    assert ": waits: " not in said
+    assert "Traceback" not in said
 
 
 def test_worker_that_begins_without_credentials_gets_them_later(
     place: Installation, metadata: Metadata
 ) -> None:
-    place.set(WORKERS="1")
     metadata.start()
     web = place.start("web")
     leader = children_of(web.pid)[0]
     metadata.stop()
-    os.kill(children_of(leader)[0], signal.SIGKILL)
-    wait_for(lambda: "begins without its stores: no AWS" in place.log.read_text(), "a new worker")
-    status, body = place.ask("/healthz")
-    assert (status, b"version" in body) == (503, False)
+    workers = children_of(leader)
+    os.kill(workers[0], signal.SIGKILL)
+    wait_for(lambda: set(children_of(leader)) - set(workers), "another worker")
+    assert place.ask("/")[0] == 200
+    assert place.ask("/healthz")[0] == 503
     metadata.start()
     wait_for(lambda: place.ask("/healthz")[0] == 200, "healthy again")
     assert web.poll() is None

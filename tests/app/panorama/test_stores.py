@@ -10,7 +10,7 @@ import pytest
 
 from localcloud import LocalCloud
 from panorama import cloud_jobs, local_jobs
-from panorama.cloud import s3_client, sqs_client
+from panorama.cloud import clients
 from panorama.jobs import DONE, FAILED, MAX_ATTEMPTS, QUEUED, STITCHING, Job, JobStore, StoreError
 from panorama.jobs import open_store as open_jobs
 from panorama.pictures import Pictures, open_pictures
@@ -186,5 +186,5 @@ def test_clients_use_the_region_that_the_settings_name(
     queue_url: str, region: str, expected: str
 ) -> None:
     settings = Settings(queue_url=queue_url, bucket_url="s3://bucket", region=region)
-    assert sqs_client(settings).meta.region_name == expected
-    assert s3_client(settings).meta.region_name == region
+    assert clients(settings).sqs.meta.region_name == expected
+    assert clients(settings).s3.meta.region_name == region
