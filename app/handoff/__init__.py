@@ -56,7 +56,8 @@ which descriptors and children are its own.
 The status file, ``ROLE.json``, is replaced atomically and holds ``role``,
 ``pid``, ``version``, ``state`` (starting, ready, restarting, draining,
 failed), ``since`` (RFC 3339, UTC) and ``error``. It first appears when signals
-can no longer be lost.
+can no longer be lost, and is locked (flock(2)) while its writer lives: another
+supervisor of the same role does not start beside it.
 
 Example, the program's side::
 

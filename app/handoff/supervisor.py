@@ -13,15 +13,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from handoff import listener, protocol, status
+from handoff import listener, protocol
 from handoff.generation import Generation
 from handoff.heritage import Heritage
 from handoff.notify import Notifier
 from handoff.process import GenerationProcess
+from handoff.status import Status, StatusFile
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 SIGNALS = STOP_SIGNALS | {signal.SIGUSR2, signal.SIGCHLD}
@@ -59,6 +60,7 @@ class Supervisor:
 
     def __init__(self, role: Role) -> None:
         self._role = role
+        self._status_file = StatusFile(role.status_file)
         self._notifier = Notifier()
         self._listeners: list[socket.socket] = []
         self._bound_to: str | None = None
@@ -74,7 +76,7 @@ class Supervisor:
         """Supervise until told to stop. Returns the process's exit status.
 
         Raises:
-            HandoffError: the status file cannot be written.
+            HandoffError: the status file cannot be written, or is another's who lives.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         inherited = os.environ.pop(protocol.INHERIT, None)
@@ -93,6 +95,12 @@ class Supervisor:
     # Starting, and becoming the next version
 
     def _begin(self) -> None:
+        holder = self._status_file.holder()
+        if holder:
+            raise HandoffError(
+                f"cannot start: process {holder} is {self._role.name} already, by "
+                f"{self._role.status_file}; stop it first"
+            )
         self._publish("starting")
         self._listeners = listener.passed_in()
         if self._role.address and not self._listeners:
@@ -141,7 +149,7 @@ class Supervisor:
             raise HandoffError("is on trial without a supervisor to tell")
         stand_in = GenerationProcess.start(["/bin/sleep", "60"], os.environ, [], 60)
         with tempfile.TemporaryDirectory() as folder:
-            self._role = replace(self._role, status_file=Path(folder) / "trial.json")
+            self._status_file = StatusFile(Path(folder) / "trial.json")
             try:
                 self._resume(Heritage([], None, stand_in, [], restart_wanted=False))
                 self._take_signals(BUSY_TICK_SECONDS)
@@ -321,7 +329,7 @@ class Supervisor:
             process.kill()
         self._close_listeners()
         if self._exit_status == EXIT_DONE:
-            self._role.status_file.unlink(missing_ok=True)
+            self._status_file.remove()
 
     def _close_listeners(self) -> None:
         for each in self._listeners:
@@ -353,16 +361,14 @@ class Supervisor:
 
     def _publish(self, state: str, error: str = "") -> None:
         version = self._serving.version if self._serving else ""
-        document = status.Status(self._role.name, os.getpid(), version, state, error)
         try:
-            status.write(self._role.status_file, document)
+            self._status_file.write(Status(self._role.name, os.getpid(), version, state, error))
         except OSError as cause:
+            problem = f"cannot write {self._status_file.path}: {cause.strerror}"
             if not self._serving and not self._candidate:
-                raise HandoffError(
-                    f"cannot write {self._role.status_file}: {cause.strerror}"
-                ) from cause
+                raise HandoffError(problem) from cause
             # A full disk must not end the service.
-            self._log(f"cannot write {self._role.status_file}: {cause.strerror}")
+            self._log(problem)
 
     def _log(self, text: str) -> None:
         try:

@@ -246,6 +246,44 @@ def test_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
             assert f"cannot listen on {address}: Address already in use" in service.log()
 
 
+def test_second_supervisor_of_a_role_leaves_the_first_alone(
+    service: EchoService, tmp_path: Path
+) -> None:
+    write_build(service.program, "2")
+    service.restart_and_wait("2")  # its exec let the lock go
+    before = service.status()
+    second = subprocess.run(
+        [service.program, "web"],
+        env={"STATUS_FILE": str(service.status_file), "ADDRESS": free_address()},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert second.returncode == 1
+    assert second.stderr == (
+        f"echo: cannot start: process {service.pid} is web already, by {service.status_file}; "
+        "stop it first\n"
+    )
+    assert service.status() == before
+    service.process.kill()
+    service.process.wait()
+    # What a killed one left is no reason not to start.
+    with running(tmp_path, wait=False) as another:
+        wait_for(lambda: another.status()["pid"] == another.pid, "the second's own status")
+        another.wait_status(state="ready")
+        assert another.ask() == "2"
+
+
+def test_what_a_build_waited_for_is_why_it_was_refused(tmp_path: Path) -> None:
+    write_build(tmp_path / "program", "1")
+    with running(tmp_path, PROOF="2") as service:
+        waits = "generation.waits('no key yet'); time.sleep(0.5); generation.waits('no door yet')"
+        write_build(service.program, "2", before_ready=f"{waits}; time.sleep(60)")
+        service.restart()
+        service.wait_status(state="failed", version="1")
+        why = "not proven within 2 s (0 of 1 workers ready): no door yet"
+        assert service.status()["error"] == why
+        assert "echo: waits: no key yet\necho: waits: no door yet\n" in service.log()
+
+
 def test_missing_folder_of_the_status_file_is_one_clear_line(tmp_path: Path) -> None:
     write_build(tmp_path / "program", "1")
     result = subprocess.run(
