@@ -46,6 +46,10 @@ class PostponedError(AutoupdateError):
     """This release cannot be installed now, for a reason that passes."""
 
 
+class UndecidedError(PostponedError):
+    """A proof did not come to its end: this machine may be at fault, or the release."""
+
+
 class HeldError(AutoupdateError):
     """An operator stopped updates on this machine."""
 

@@ -23,7 +23,7 @@ class Told(Enum):
 
     SIGNALLED = "signalled"
     STARTED = "started"
-    NOT_YET = "not yet"  # it is only starting: a signal now could kill it
+    NOT_YET = "not yet"  # it is only starting or ending: a signal now could kill it, or nobody
     ABSENT = "absent"
 
 
@@ -78,8 +78,11 @@ class Systemd:
             return Told.STARTED
         if not status or str(status.pid) != properties["MainPID"]:
             return Told.NOT_YET
-        # Without --kill-who=main every process of the unit would get it.
-        self._systemctl("kill", "--kill-who=main", "--signal=SIGUSR2", unit)
+        try:
+            # Without --kill-who=main every process of the unit would get it.
+            self._systemctl("kill", "--kill-who=main", "--signal=SIGUSR2", unit)
+        except MachineError:
+            return Told.NOT_YET  # it has ended just now
         return Told.SIGNALLED
 
     def _properties(self, unit: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from autoupdate.errors import (
     PostponedError,
     RefusedError,
     StoppedError,
+    UndecidedError,
     UndoneError,
 )
 from autoupdate.log import Log, one_line
@@ -26,11 +27,12 @@ from autoupdate.state import Journal, Refusal, Step
 from autoupdate.state_folder import StateFolder
 from autoupdate.trust import describe
 
-# An installation that was cut short is finished. If finishing it is cut short
-# as often as this, it is the release that does it.
+# An installation that was cut short is finished, a proof that was cut short begun again. What is
+# cut short as often as this is so by the release.
 MAX_ATTEMPTS = 3
 
-_TRIAL_PAUSE_SECONDS = 1.0
+# Between tries of the new updater: a machine that restarts its roles meanwhile may be slow.
+_TRIAL_PAUSES_SECONDS = (1.0, 2.0, 4.0)
 
 
 class Installer:
@@ -51,6 +53,7 @@ class Installer:
         self._folder = folder
         self._clock = clock
         self._log = log
+        self._undecided: list[Release] = []
 
     def is_installed(self, release: Release) -> bool:
         """Tell whether the release's package, which is kept here, is what is installed."""
@@ -123,7 +126,7 @@ class Installer:
 
         Raises:
             RefusedError: it does not pass; never tried again.
-            PostponedError: a dependency is missing, or there is no room.
+            PostponedError: a dependency is missing, there is no room, or no end was seen.
         """
         self._stop_if_told()
         self._begin(Step.PROVING, release)
@@ -132,7 +135,11 @@ class Installer:
         self._machine.install_dependencies(package)
         try:
             self._machine.prove(release, package)
-        except MachineError as error:
+        except (MachineError, UndecidedError) as error:
+            if isinstance(error, UndecidedError):
+                self._undecided.append(release)
+                if self._undecided.count(release) < MAX_ATTEMPTS:
+                    raise UndecidedError(f"{describe(release)} waits: {error}") from error
             reason = f"refused {describe(release)} before installing it: {error}"
             self._refuse(release, reason, "refused")
             raise RefusedError(reason) from error
@@ -174,16 +181,18 @@ class Installer:
         Raises:
             MachineError: it cannot.
         """
-        for _ in range(MAX_ATTEMPTS):
-            problem = self._machine.rehearse_installed_updater()
-            if not problem:
+        for seconds in _TRIAL_PAUSES_SECONDS:
+            if not self._machine.rehearse_installed_updater():
                 return
-            self._clock.rest(_TRIAL_PAUSE_SECONDS)
+            self._clock.rest(seconds)
         try:
             offer = self._bucket.head(self._settings.release_key)
         except BucketError:
             return
-        if offer.release == release.to_json():
+        if offer.release != release.to_json():
+            return
+        problem = self._machine.rehearse_installed_updater()
+        if problem:
             raise MachineError(f"its updater cannot look at the bucket: {problem}")
 
     def keep(self, release: Release) -> None:

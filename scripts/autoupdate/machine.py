@@ -66,7 +66,7 @@ class Machine:
         return installed if newer else None
 
     def prove(self, release: Release, deb: Path) -> None:
-        """Raise MachineError unless `deb` is what was signed and passes its own checks."""
+        """Raise unless `deb` is what was signed and passes its own checks; see proof.prove."""
         proof.prove(self._settings, self._dpkg, deb, release)
 
     def install_dependencies(self, deb: Path) -> None:

@@ -4,15 +4,17 @@ It is unpacked aside, its control fields are compared with what was signed, and
 both its executables check themselves on this machine.
 """
 
+import errno
 import os
 import shutil
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from autoupdate import contents
 from autoupdate.dpkg import Dpkg
-from autoupdate.errors import MachineError, PostponedError
+from autoupdate.errors import MachineError, PostponedError, UndecidedError
 from autoupdate.programs import run
 from autoupdate.release import Release
 from autoupdate.settings import Settings
@@ -23,6 +25,7 @@ def prove(settings: Settings, dpkg: Dpkg, deb: Path, release: Release) -> None:
 
     Raises:
         MachineError: it is not what was signed, or fails its own check.
+        UndecidedError: a check was cut for time, or killed from outside.
         PostponedError: there is no room for it.
     """
     contents.check(deb, settings.name)
@@ -81,6 +84,10 @@ def _check(settings: Settings, tree: Path, cache: Path, program: str) -> None:
         leave_no_child=True,
         user=user,
     )
+    if os.strerror(errno.ENOSPC) in ended.output:
+        raise PostponedError(f"{program} check failed: {ended.cause}")
+    if ended.status in {None, -signal.SIGKILL}:  # too slow here, or out of memory
+        raise UndecidedError(f"{program} check failed: {ended.cause}")
     if not ended.succeeded:
         raise MachineError(f"{program} check failed: {ended.cause}")
 

@@ -133,6 +133,8 @@ class _Restart:
             return
         if status.state == "ready" and status.version == self.version:
             self.wants = ""
+        elif status.state == "failed" and not status.version and respawns:
+            return  # nothing serves: it is about to end, and is started afresh
         elif status.state == "failed":
             # Seen twice: when an earlier restart fails just now, ours, which
             # was pending, follows at once.

@@ -82,6 +82,18 @@ def test_role_without_handlers_in_place_is_not_signalled_yet(
     assert len(systemctl.calls()) == 1
 
 
+def test_role_that_ends_before_it_is_signalled_is_tried_again(
+    tmp_path: Path, systemctl: Recorder
+) -> None:
+    shown = tmp_path / "shown"
+    shown.write_text(unit())
+    refusal = "Failed to kill unit panorama-web.service: No main process to kill"
+    systemctl.path.write_text(
+        f"#!/bin/sh\ncase $* in\n*show*) cat '{shown}' ;;\n*) echo '{refusal}'; exit 1 ;;\nesac\n"
+    )
+    assert Systemd("panorama").tell("web", STATUS) is Told.NOT_YET
+
+
 def test_upstart_starts_a_stopped_job(initctl: Recorder) -> None:
     initctl.answers("panorama-web stop/waiting")
     assert Upstart("panorama").tell("web", None) is Told.STARTED

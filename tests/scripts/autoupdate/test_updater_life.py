@@ -2,7 +2,13 @@
 
 from one_machine import OneMachine
 
-from autoupdate.errors import HeldError, RefusedError, StateError, UndoneError
+from autoupdate.errors import (
+    HeldError,
+    PostponedError,
+    RefusedError,
+    StateError,
+    UndoneError,
+)
 
 
 def test_first_release_is_installed_on_an_empty_machine(machine: OneMachine) -> None:
@@ -94,10 +100,11 @@ def test_check_that_hangs_is_cut_with_its_children(serving: OneMachine) -> None:
     serving.environ["CHECK_SECONDS"] = "1"
     serving.restart_updater()
     serving.publish(serving.package("1.0-2", fault="check hangs"), sequence=2)
-    problem = serving.look()
-    assert isinstance(problem, RefusedError)
-    assert "check failed: not done within 1 s" in str(problem)
-    assert serving.installed() == "1.0-1"
+    for kind in (PostponedError, PostponedError, RefusedError):  # the machine may only be slow
+        problem = serving.look()
+        assert isinstance(problem, kind)
+        assert "check failed: not done within 1 s" in str(problem)
+        assert serving.installed() == "1.0-1"
 
 
 def test_package_whose_updater_fails_its_check_is_refused(serving: OneMachine) -> None:
