@@ -100,7 +100,8 @@ class Updater:
             seen = (offer, self._hold_reason(), self._signers_changed_at())
             if seen != self._seen:
                 self._problem = self._act_on(offer)
-                self._seen = seen
+                # Why it could not be verified may be this machine's fault: no ssh-keygen, no time.
+                self._seen = None if _is_unverified(self._problem) else seen
             problem = self._problem
         except StoppedError as error:
             return error
@@ -122,8 +123,7 @@ class Updater:
     def _watch_silence(self, problem: AutoupdateError | None) -> None:
         """Say once that nothing verified has come for too long, whatever the reasons were."""
         now = self._clock.monotonic()
-        unverified = isinstance(problem, RefusedError) and not problem.verified
-        if not isinstance(problem, BucketError) and not unverified:
+        if not isinstance(problem, BucketError) and not _is_unverified(problem):
             self._answered_at = now
             self._log.change("silence", "", over="the bucket gives valid answers again")
         elif now - self._answered_at > MAX_SILENCE_SECONDS:
@@ -248,6 +248,10 @@ class Updater:
             # is to be noticed within an interval.
             return pause(self._failures, interval / 8, interval)
         return pause(self._failures, interval, MAX_PATIENCE_INTERVALS * interval)
+
+
+def _is_unverified(problem: AutoupdateError | None) -> bool:
+    return isinstance(problem, RefusedError) and not problem.verified
 
 
 def _state_of(problem: AutoupdateError | None) -> str:

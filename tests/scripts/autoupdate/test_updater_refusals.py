@@ -224,6 +224,17 @@ def test_key_added_to_allowed_signers_is_noticed_without_a_restart(
     assert serving.installed() == "1.0-2"
 
 
+def test_release_that_could_not_be_verified_here_is_looked_at_again(
+    serving: OneMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving.publish(serving.package("1.0-2"), sequence=2)
+    with monkeypatch.context() as without:
+        without.setenv("PATH", str(tmp_path))
+        assert "install openssh-client" in str(serving.look())
+    assert serving.look() is None
+    assert serving.installed() == "1.0-2"
+
+
 def test_keys_rotate_by_a_release_signed_with_a_key_trusted_today(
     serving: OneMachine, tmp_path: Path
 ) -> None:
