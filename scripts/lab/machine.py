@@ -1,5 +1,6 @@
 """One machine: systemd as process 1 on an overlay of the root file system."""
 
+import errno
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 CLOUD_CONFIG = """\
 datasource_list: [Ec2]
-datasource: {Ec2: {strict_id: false, max_wait: 20, timeout: 5,
+datasource: {Ec2: {strict_id: false, max_wait: 120, timeout: 10,
   metadata_urls: ["http://169.254.169.254"]}}
 network: {config: disabled}
 locale: C.UTF-8
@@ -38,6 +39,18 @@ Scope=link
 
 class LabError(Exception):
     """The lab cannot do what it was asked; the message says why."""
+
+
+def remove_cgroup(folder: Path) -> None:
+    """Remove it once the kernel is done with the processes that were in it."""
+    deadline = time.monotonic() + BOOT_SECONDS
+    while True:
+        try:
+            return folder.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 @dataclass(frozen=True)
@@ -185,7 +198,6 @@ class Machine:
             top = CGROUPS / each / self._name
             for folder in sorted(top.rglob("*/"), reverse=True):
                 if folder.is_dir():
-                    folder.rmdir()
+                    remove_cgroup(folder)
             if top.exists():
-                time.sleep(0.1)
-                top.rmdir()
+                remove_cgroup(top)

@@ -7,9 +7,15 @@ from collections.abc import Callable
 PATIENCE_SECONDS = 120
 
 
-def wait_for(condition: Callable[[], object], what: str) -> None:
+def wait_for(
+    condition: Callable[[], object],
+    what: str,
+    *,
+    pause: float = 0.01,
+    patience: float = PATIENCE_SECONDS,
+) -> None:
     """Poll until `condition` holds; fail with `what` when it does not come to hold."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS} s: {what}"
-        time.sleep(0.01)
+        assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
+        time.sleep(pause)
