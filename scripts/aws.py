@@ -25,6 +25,11 @@ class AwsError(Exception):
         self.code = code
 
 
+def region() -> str:
+    """Return the region of config.mk."""
+    return os.environ.get("REGION") or "us-east-1"
+
+
 def aws(*arguments: str | Path) -> dict[str, Any]:
     """Run ``aws ARGUMENTS`` and return what it answers.
 
@@ -35,7 +40,7 @@ def aws(*arguments: str | Path) -> dict[str, Any]:
         [Path(sys.executable).with_name("aws"), *arguments, "--output", "json"],
         env={
             **os.environ,
-            "AWS_DEFAULT_REGION": os.environ.get("REGION") or "us-east-1",
+            "AWS_DEFAULT_REGION": region(),
             "AWS_PAGER": "",  # version 2 would page what no person reads
         },
         stdin=subprocess.DEVNULL,

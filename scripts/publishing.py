@@ -261,8 +261,10 @@ def _trusted(channel: Channel, metadata: Mapping[str, str]) -> Release:
         return Release.parse(text)
     except ReleaseError as error:
         raise ForeignReleaseError(
-            f"{channel.url} holds no release of ours: {error}; if that is known, publish over it "
-            "with SEQUENCE=N, higher than any that machines have accepted (make status)"
+            f"{channel.url} holds no release of ours: {error}; if the key is a colleague's or an "
+            "earlier one of yours, sign with it, or write both into packaging/allowed_signers: "
+            "machines take no release of a key that they do not know. If it is a stranger's, "
+            "publish over it with SEQUENCE=N, higher than any that machines have accepted"
         ) from error
 
 

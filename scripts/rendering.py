@@ -28,6 +28,8 @@ ROOM_FOR_STACK_BYTES = 512
 # AWS CloudFormation User Guide, Quotas: a template body in a request.
 MAX_TEMPLATE_BYTES = 51_200
 
+BOTH_ROLES = "web vision"
+
 MODULES = ("release.py", "signature.py")  # of the updater
 
 # What each may be, and what that is called; it is written into a settings file, a line each.
@@ -57,7 +59,7 @@ def user_data(channel: Channel, environ: Mapping[str, str]) -> str:
         pattern, meaning = OPTIONAL[name]
         if not re.fullmatch(pattern, value):
             raise PublishError(f"{name} is {value!r}; it has to be {meaning}")
-    text = _fill_in(channel, {"ROLES": "web vision", **_common(environ), **found})
+    text = _fill_in(channel, {"ROLES": BOTH_ROLES, **_common(environ), **found})
     _check_size("user-data", text, MAX_USER_DATA_BYTES)
     return text
 

@@ -69,6 +69,14 @@ def test_what_cannot_be_rendered_is_one_line(
     assert not (tmp_path / "user-data").exists()
 
 
+def test_render_says_for_which_machine(tmp_path: Path, signing_key: Path) -> None:
+    path = tmp_path / "one"
+    assert "a machine with ROLES=web vision\n" in userdata(path, signing_key).stdout
+    local = userdata(path, signing_key, ROLES="vision", AWS_ENDPOINT_URL="http://127.0.0.1:5000")
+    assert "a machine with ROLES=vision\n" in local.stdout
+    assert "reaches no AWS, but http://127.0.0.1:5000" in local.stdout
+
+
 def test_user_data_provisions_nothing_when_it_is_asked_for_something_else(
     tmp_path: Path, signing_key: Path
 ) -> None:
