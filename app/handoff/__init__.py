@@ -32,7 +32,7 @@ What a generation finds in its environment
             supervisor {"argv": [...], "environ": {...}}
                                       optional: the command by which the
                                       supervisor becomes this version
-            waits no credentials yet  it is not over: the reason, if time runs out
+            waits no credentials yet  optional, any number: the reason, if time runs out
             ready 1.0-57              one worker is loaded and healthy
             failed cannot import x    this generation will not serve
 
@@ -43,6 +43,9 @@ What a generation finds in its environment
     ``HANDOFF_BOUND``
         The address that the supervisor bound, as configured (``HOST:PORT`` or
         a path); absent when the init passed the socket in.
+
+    ``HANDOFF_WAITS``
+        Set if the supervisor knows the line `waits`.
 
     SIGTERM means: accept nothing more, finish, exit. The supervisor's death is
     the generation's too (``PR_SET_PDEATHSIG`` with SIGKILL); a generation must
@@ -56,8 +59,8 @@ which descriptors and children are its own.
 The status file, ``ROLE.json``, is replaced atomically and holds ``role``,
 ``pid``, ``version``, ``state`` (starting, ready, restarting, draining,
 failed), ``since`` (RFC 3339, UTC) and ``error``. It first appears when signals
-can no longer be lost, and is locked (flock(2)) while its writer lives: another
-supervisor of the same role does not start beside it.
+can no longer be lost. Beside it lies ``.ROLE.lock``: another supervisor of the
+same role does not start while that is held.
 
 Example, the program's side::
 

@@ -14,7 +14,10 @@ POLL_SECONDS = 1.0
 class Generation:
     """This process's end of the protocol. Survives fork: every worker may use it."""
 
-    def __init__(self, proof_fd: int, gate_fd: int, bound_to: str | None) -> None:
+    def __init__(
+        self, proof_fd: int, gate_fd: int, bound_to: str | None, *, waits_known: bool
+    ) -> None:
+        self._waits_known = waits_known
         self._proof_fd = proof_fd
         self._gate_fd = gate_fd
         self.bound_to = bound_to
@@ -36,7 +39,9 @@ class Generation:
         gate_fd = environ.pop(protocol.GATE_FD, None)
         if proof_fd is None or gate_fd is None:
             return None
-        return cls(int(proof_fd), int(gate_fd), environ.pop(protocol.BOUND, None))
+        bound_to = environ.pop(protocol.BOUND, None)
+        waits_known = environ.pop(protocol.WAITS, None) is not None
+        return cls(int(proof_fd), int(gate_fd), bound_to, waits_known=waits_known)
 
     def workers(self, count: int) -> None:
         """Say how many workers will each call `ready`."""
@@ -51,8 +56,9 @@ class Generation:
         self._say("ready", version)
 
     def waits(self, reason: str) -> None:
-        """Say what keeps this worker from being ready yet; call again when that changes."""
-        self._say("waits", reason)
+        """Say what keeps this worker from being ready yet, as often as you like."""
+        if self._waits_known:
+            self._say("waits", reason)
 
     def failed(self, reason: str) -> None:
         """Say that this generation will not serve, and why."""

@@ -27,6 +27,7 @@ class Heritage:
     serving: GenerationProcess
     draining: list[GenerationProcess]
     restart_wanted: bool
+    lock: int = -1  # an older version holds none
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -41,7 +42,8 @@ class Heritage:
     def set_inheritable(self, inheritable: bool) -> None:
         """Let the descriptors pass through exec, or no longer."""
         pipes = [(each.proof_fd, each.gate_fd) for each in (self.serving, *self.draining)]
-        for fd in (*self.listeners, *(fd for pair in pipes for fd in pair)):
+        locks = [self.lock] if self.lock >= 0 else []
+        for fd in (*self.listeners, *locks, *(fd for pair in pipes for fd in pair)):
             os.set_inheritable(fd, inheritable)
 
     def exec_into(self, takeover: dict[str, Any]) -> None:

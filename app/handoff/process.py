@@ -85,6 +85,7 @@ class GenerationProcess:
         keyword, _, text = line.partition(" ")
         if keyword == "ready":
             self.workers_ready += 1
+            self.waits = ""  # whoever waits still says so again
             if self.version and text != self.version:
                 self.failure = f"workers of one generation say {self.version} and {text}"
             self.version = text
@@ -183,6 +184,7 @@ def _become_generation(
             **environ,
             protocol.PROOF_FD: str(proof_target),
             protocol.GATE_FD: str(proof_target + 1),
+            protocol.WAITS: "1",
         }
         if listeners:
             child_environ["LISTEN_FDS"] = str(len(listeners))

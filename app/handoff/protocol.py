@@ -6,6 +6,7 @@ from collections.abc import Mapping
 PROOF_FD = "HANDOFF_PROOF_FD"
 GATE_FD = "HANDOFF_GATE_FD"
 BOUND = "HANDOFF_BOUND"
+WAITS = "HANDOFF_WAITS"
 TRIAL = "HANDOFF_TRIAL"
 INHERIT = "HANDOFF_INHERIT"
 
@@ -29,6 +30,7 @@ PRIVATE_VARIABLES = frozenset(
         PROOF_FD,
         GATE_FD,
         BOUND,
+        WAITS,
         TRIAL,
         INHERIT,
     }

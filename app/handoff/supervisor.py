@@ -13,16 +13,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from handoff import listener, protocol
+from handoff import listener, lock, protocol, status
 from handoff.generation import Generation
 from handoff.heritage import Heritage
 from handoff.notify import Notifier
 from handoff.process import GenerationProcess
-from handoff.status import Status, StatusFile
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 SIGNALS = STOP_SIGNALS | {signal.SIGUSR2, signal.SIGCHLD}
@@ -60,8 +59,8 @@ class Supervisor:
 
     def __init__(self, role: Role) -> None:
         self._role = role
-        self._status_file = StatusFile(role.status_file)
         self._notifier = Notifier()
+        self._lock = -1
         self._listeners: list[socket.socket] = []
         self._bound_to: str | None = None
         self._serving: GenerationProcess | None = None
@@ -76,7 +75,7 @@ class Supervisor:
         """Supervise until told to stop. Returns the process's exit status.
 
         Raises:
-            HandoffError: the status file cannot be written, or is another's who lives.
+            HandoffError: the status file cannot be written, or another supervisor writes it.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         inherited = os.environ.pop(protocol.INHERIT, None)
@@ -95,12 +94,15 @@ class Supervisor:
     # Starting, and becoming the next version
 
     def _begin(self) -> None:
-        holder = self._status_file.holder()
-        if holder:
+        try:
+            self._lock = lock.take(self._lock_file())
+        except BlockingIOError:
             raise HandoffError(
-                f"cannot start: process {holder} is {self._role.name} already, by "
-                f"{self._role.status_file}; stop it first"
-            )
+                f"cannot start: {self._role.name} runs already, see {self._role.status_file}; "
+                "stop that one first"
+            ) from None
+        except OSError as error:
+            raise HandoffError(f"cannot use {error.filename}: {error.strerror}") from error
         self._publish("starting")
         self._listeners = listener.passed_in()
         if self._role.address and not self._listeners:
@@ -120,6 +122,12 @@ class Supervisor:
         self._serving = heritage.serving
         self._draining = heritage.draining
         self._restart_wanted = heritage.restart_wanted
+        self._lock = heritage.lock
+        if self._lock < 0:
+            try:
+                self._lock = lock.take(self._lock_file())
+            except OSError as error:  # it serves all the same
+                self._log(f"cannot lock {self._lock_file()}: {error.strerror}")
         self._tell_ready(self._serving)
 
     def _become(self, takeover: dict[str, Any], serving: GenerationProcess) -> None:
@@ -136,6 +144,7 @@ class Supervisor:
             serving,
             self._draining,
             self._restart_wanted,
+            self._lock,
         )
 
     def _answer_trial(self, heritage: Heritage) -> int:
@@ -149,7 +158,7 @@ class Supervisor:
             raise HandoffError("is on trial without a supervisor to tell")
         stand_in = GenerationProcess.start(["/bin/sleep", "60"], os.environ, [], 60)
         with tempfile.TemporaryDirectory() as folder:
-            self._status_file = StatusFile(Path(folder) / "trial.json")
+            self._role = replace(self._role, status_file=Path(folder) / "trial.json")
             try:
                 self._resume(Heritage([], None, stand_in, [], restart_wanted=False))
                 self._take_signals(BUSY_TICK_SECONDS)
@@ -231,9 +240,10 @@ class Supervisor:
     def _watch_candidate(self, candidate: GenerationProcess) -> None:
         waited_for = candidate.waits
         candidate.hear()
-        if candidate.waits != waited_for:
+        if candidate.waits not in {"", waited_for}:
             self._log(f"waits: {candidate.waits}")
-        refusal: str | None = candidate.failure or candidate.reap()
+        ended = candidate.reap()  # with the last that it said
+        refusal: str | None = candidate.failure or ended
         if not refusal and time.monotonic() > candidate.proof_deadline:
             ready = f"{candidate.workers_ready} of {candidate.workers_expected} workers ready"
             refusal = f"not proven within {self._role.proof_seconds:g} s ({ready})"
@@ -329,7 +339,7 @@ class Supervisor:
             process.kill()
         self._close_listeners()
         if self._exit_status == EXIT_DONE:
-            self._status_file.remove()
+            self._role.status_file.unlink(missing_ok=True)
 
     def _close_listeners(self) -> None:
         for each in self._listeners:
@@ -339,6 +349,9 @@ class Supervisor:
         self._listeners = []
 
     # Words to the outside
+
+    def _lock_file(self) -> Path:
+        return self._role.status_file.with_name(f".{self._role.status_file.stem}.lock")
 
     def _start(
         self, argv: Sequence[str], extra: dict[str, str] | None = None, *, listeners: bool = True
@@ -361,14 +374,16 @@ class Supervisor:
 
     def _publish(self, state: str, error: str = "") -> None:
         version = self._serving.version if self._serving else ""
+        document = status.Status(self._role.name, os.getpid(), version, state, error)
         try:
-            self._status_file.write(Status(self._role.name, os.getpid(), version, state, error))
+            status.write(self._role.status_file, document)
         except OSError as cause:
-            problem = f"cannot write {self._status_file.path}: {cause.strerror}"
             if not self._serving and not self._candidate:
-                raise HandoffError(problem) from cause
+                raise HandoffError(
+                    f"cannot write {self._role.status_file}: {cause.strerror}"
+                ) from cause
             # A full disk must not end the service.
-            self._log(problem)
+            self._log(f"cannot write {self._role.status_file}: {cause.strerror}")
 
     def _log(self, text: str) -> None:
         try:

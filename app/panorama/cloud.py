@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    MetadataRetrievalError,
+    NoCredentialsError,
+)
 
 from panorama.jobs import StoreAwayError, StoreError
 from panorama.settings import Settings
@@ -33,7 +42,17 @@ CONFIG = Config(
 # proving its next release.
 METADATA = {"metadata_service_timeout": 5, "metadata_service_num_attempts": 2}
 
-# After a search for credentials in vain: what asks meanwhile is refused at once.
+PASSING_CODES = re.compile(r"Throttl|Expired|TimeTooSkewed|RequestTimeout|OperationAborted")
+PASSING_ERRORS = (
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    CredentialRetrievalError,
+    MetadataRetrievalError,
+)
+
+# What asks while a thread searches for credentials, or soon after one has in vain, is refused.
+SEARCH_SECONDS = 1.0
 SEARCH_PAUSE_SECONDS = 3.0
 
 
@@ -45,9 +64,10 @@ class Clients:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._lock = threading.Lock()
+        self._making = threading.Lock()
+        self._searching = threading.Lock()
+        self._next_search = 0.0  # time.monotonic()
         self._session: boto3.session.Session | None = None
-        self._search_at = 0.0  # time.monotonic()
         self._s3: S3Client | None = None
         self._sqs: SQSClient | None = None
 
@@ -57,13 +77,11 @@ class Clients:
 
         Raises:
             StoreAwayError: there are no credentials now.
+            StoreError: with these settings there is no such client.
         """
-        with self._lock:
-            if self._s3 is None:
-                self._s3 = self._find_session().client(
-                    "s3", region_name=self._settings.region or None, **self._options()
-                )
-            return self._s3
+        if self._s3 is None:
+            self._s3 = self._make("s3", self._settings.region)
+        return self._s3
 
     @property
     def sqs(self) -> SQSClient:
@@ -72,33 +90,49 @@ class Clients:
         https://sqs.REGION.amazonaws.com/ACCOUNT/NAME (AWS General Reference, SQS endpoints).
 
         Raises:
-            StoreAwayError: there are no credentials now.
+            StoreAwayError, StoreError: as above.
         """
         url = self._settings.queue_url
         parts = url.split("/")[2].split(".") if "//" in url else []
-        region = parts[1] if len(parts) > 3 and parts[0] == "sqs" else self._settings.region
-        with self._lock:
-            if self._sqs is None:
-                self._sqs = self._find_session().client(
-                    "sqs", region_name=region or None, **self._options()
-                )
-            return self._sqs
+        named = len(parts) > 3 and parts[0] == "sqs"
+        if self._sqs is None:
+            self._sqs = self._make("sqs", parts[1] if named else self._settings.region)
+        return self._sqs
 
-    def _options(self) -> dict[str, Any]:
-        return {"endpoint_url": self._settings.aws_endpoint_url or None, "config": CONFIG}
+    def _make(self, service: str, region: str) -> Any:
+        session = self._find_session()
+        with self._making:  # a session makes one at a time
+            try:
+                return session.client(
+                    service,
+                    region_name=region or None,
+                    endpoint_url=self._settings.aws_endpoint_url or None,
+                    config=CONFIG,
+                )
+            except ValueError as error:
+                raise StoreError(f"cannot use {service}: {error}") from error
 
     def _find_session(self) -> boto3.session.Session:
         if self._session is None:
-            if time.monotonic() < self._search_at:
+            # One thread searches. The others wait no longer than a search takes that succeeds.
+            if not self._searching.acquire(timeout=SEARCH_SECONDS):
                 raise StoreAwayError(NO_CREDENTIALS)
-            core = botocore.session.Session()
-            for name, least in METADATA.items():
-                core.set_config_variable(name, max(least, core.get_config_variable(name)))
-            if core.get_credentials() is None:
-                self._search_at = time.monotonic() + SEARCH_PAUSE_SECONDS
-                raise StoreAwayError(NO_CREDENTIALS)
-            self._session = boto3.session.Session(botocore_session=core)
+            try:
+                self._session = self._session or self._search()
+            finally:
+                self._searching.release()
         return self._session
+
+    def _search(self) -> boto3.session.Session:
+        if time.monotonic() < self._next_search:
+            raise StoreAwayError(NO_CREDENTIALS)
+        core = botocore.session.Session()
+        for name, least in METADATA.items():
+            core.set_config_variable(name, max(least, core.get_config_variable(name)))
+        if core.get_credentials() is None:
+            self._next_search = time.monotonic() + SEARCH_PAUSE_SECONDS
+            raise StoreAwayError(NO_CREDENTIALS)
+        return boto3.session.Session(botocore_session=core)
 
 
 @functools.cache
@@ -125,15 +159,18 @@ def told_as_store_error(what: str) -> Iterator[None]:
     """Turn what AWS says into one line."""
     try:
         yield
-    except ClientError as error:
+    except (BotoCoreError, ClientError) as error:
         kind = StoreAwayError if _may_pass(error) else StoreError
         raise kind(f"cannot {what}: {error}") from error
-    except BotoCoreError as error:
-        raise StoreAwayError(f"cannot {what}: {error}") from error
 
 
-def _may_pass(error: ClientError) -> bool:
-    """Tell whether AWS itself is in trouble, or asks for patience; not for what it denies."""
-    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-    code = error.response["Error"]["Code"]
-    return status >= 500 or status == 429 or "Throttl" in code or "Expired" in code
+def _may_pass(error: BotoCoreError | ClientError) -> bool:
+    """Tell whether AWS is not reached, is in trouble or asks for patience; not for what it denies.
+
+    Codes: Amazon S3 API Reference, "Error responses"; Amazon SQS API Reference, "Common errors".
+    """
+    if isinstance(error, ClientError):
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        code = error.response["Error"]["Code"]
+        return status >= 500 or status == 429 or bool(PASSING_CODES.search(code))
+    return isinstance(error, PASSING_ERRORS)

@@ -1,4 +1,4 @@
-"""One generation of the role `web`: gunicorn, unmodified, keeping the handoff protocol."""
+"""One generation of the role `web`: gunicorn, keeping the handoff protocol."""
 
 import ctypes
 import os

@@ -20,14 +20,11 @@ def wait_for_stores(
     Raises:
         StoreError: a store will not come by waiting.
     """
-    said = ""
     while True:
         try:
             return check()
         except StoreAwayError as error:
-            if str(error) != said:
-                said = str(error)
-                generation.waits(said)
+            generation.waits(str(error))
         if tick:
             tick()
         time.sleep(PAUSE_SECONDS)

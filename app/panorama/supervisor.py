@@ -16,7 +16,7 @@ def run(role: str, settings: Settings) -> int:
     """Supervise `role` until told to stop. Returns the exit status.
 
     Raises:
-        handoff.HandoffError: the status file cannot be written, or is another's who lives.
+        handoff.HandoffError: the status file cannot be written, or another supervisor writes it.
     """
     return Supervisor(
         Role(

@@ -84,12 +84,14 @@ def _check(settings: Settings, tree: Path, cache: Path, program: str) -> None:
         leave_no_child=True,
         user=user,
     )
+    if ended.succeeded:
+        return
+    problem = f"{program} check failed: {ended.cause}"
     if os.strerror(errno.ENOSPC) in ended.output:
-        raise PostponedError(f"{program} check failed: {ended.cause}")
+        raise PostponedError(problem)
     if ended.status in {None, -signal.SIGKILL}:  # too slow here, or out of memory
-        raise UndecidedError(f"{program} check failed: {ended.cause}")
-    if not ended.succeeded:
-        raise MachineError(f"{program} check failed: {ended.cause}")
+        raise UndecidedError(problem)
+    raise MachineError(problem)
 
 
 def _owner_of_roles(settings: Settings) -> os.stat_result | None:
