@@ -17,6 +17,7 @@ from panorama.jobs import (
     STITCHING,
     Job,
     Lease,
+    StoreAwayError,
     StoreError,
 )
 
@@ -115,4 +116,7 @@ class LocalJobs:
             finally:
                 database.close()
         except sqlite3.Error as error:
-            raise StoreError(f"cannot use {self._path}: {error}") from error
+            # SQLITE_BUSY, SQLITE_FULL: Python 3.10 tells the text alone (sqlite3_errstr()).
+            passes = str(error) in {"database is locked", "database or disk is full"}
+            kind = StoreAwayError if passes else StoreError
+            raise kind(f"cannot use {self._path}: {error}") from error

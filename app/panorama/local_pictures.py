@@ -1,5 +1,6 @@
 """Pictures in files, for one machine."""
 
+import errno
 import os
 import shutil
 import time
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from panorama.jobs import StoreError
+from panorama.jobs import StoreAwayError, StoreError
 
 
 class LocalPictures:
@@ -63,4 +64,5 @@ def _told_as_store_error(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"cannot {what}: {error.strerror}") from error
+        kind = StoreAwayError if error.errno == errno.ENOSPC else StoreError
+        raise kind(f"cannot {what}: {error.strerror}") from error

@@ -82,6 +82,8 @@ class Systemd:
             # Without --kill-who=main every process of the unit would get it.
             self._systemctl("kill", "--kill-who=main", "--signal=SIGUSR2", unit)
         except MachineError:
+            if self._properties(unit)["MainPID"] == properties["MainPID"]:
+                raise
             return Told.NOT_YET  # it has ended just now
         return Told.SIGNALLED
 

@@ -53,7 +53,7 @@ class Installer:
         self._folder = folder
         self._clock = clock
         self._log = log
-        self._undecided: list[Release] = []
+        self._undecided: list[Release] = []  # one for each proof in a row without an end
 
     def is_installed(self, release: Release) -> bool:
         """Tell whether the release's package, which is kept here, is what is installed."""
@@ -135,6 +135,7 @@ class Installer:
         self._machine.install_dependencies(package)
         try:
             self._machine.prove(release, package)
+            self._undecided.clear()
         except (MachineError, UndecidedError) as error:
             if isinstance(error, UndecidedError):
                 self._undecided.append(release)

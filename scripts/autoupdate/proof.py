@@ -6,6 +6,7 @@ both its executables check themselves on this machine.
 
 import errno
 import os
+import re
 import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -87,7 +88,8 @@ def _check(settings: Settings, tree: Path, cache: Path, program: str) -> None:
     if ended.succeeded:
         return
     problem = f"{program} check failed: {ended.cause}"
-    if os.strerror(errno.ENOSPC) in ended.output:
+    # What packaging/bootstrap.py says.
+    if re.search(f"cannot unpack into .*: {os.strerror(errno.ENOSPC)}", ended.output):
         raise PostponedError(problem)
     if ended.status in {None, -signal.SIGKILL}:  # too slow here, or out of memory
         raise UndecidedError(problem)

@@ -129,6 +129,8 @@ class _Restart:
                 raise MachineError(f"role {self.name} ended in its restart: {status.error or '?'}")
             return
         self.wants = f"it is {status.state}, version {status.version or 'none'}"
+        if status.error:
+            self.wants += f": {status.error}"
         if self.before and (status.pid, status.since) == (self.before.pid, self.before.since):
             return
         if status.state == "ready" and status.version == self.version:

@@ -1,9 +1,11 @@
 """Stores and credentials that are away for a while: no build is at fault for that."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +20,11 @@ from waiting import wait_for
 from children import end_with_parent
 from handoff import RestartError
 from localcloud import LocalCloud
+from panorama.cloud import Clients
+from panorama.cloud_jobs import CloudJobs
+from panorama.jobs import StoreAwayError, StoreError
+from panorama.local_jobs import LocalJobs
+from panorama.settings import Settings
 from ports import free_port
 
 ROLES = ["web", "vision"]
@@ -55,6 +62,11 @@ class Metadata:
             env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")}, stderr=subprocess.DEVNULL,
             preexec_fn=end_with_parent,  # noqa: PLW1509  # one call
         )  # fmt: skip
+        wait_for(self._listens, "the metadata server")
+
+    def _listens(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self._port)) == 0
 
     def stop(self) -> None:
         if self._server:
@@ -118,19 +130,18 @@ def test_metadata_that_come_slowly_are_waited_for(place: Installation, metadata:
     assert place.ask("/healthz")[0] == 200
 
 
-@pytest.mark.parametrize("role", ROLES)
 def test_credentials_that_stay_away_are_the_reason_of_the_refusal(
-    place: Installation, metadata: Metadata, role: str
+    place: Installation, metadata: Metadata
 ) -> None:
     metadata.start()
-    place.settings["PROOF_SECONDS"] = "15"
+    place.settings["PROOF_SECONDS"] = "30"
     place.set()
-    place.start(role)
+    place.start("web")
     metadata.stop()
-    reason = r"not proven within 15 s \(0 of 1 workers ready\): no AWS credentials"
+    reason = r"not proven within 30 s \(0 of 1 workers ready\): no AWS credentials"
     with pytest.raises(RestartError, match=reason):
-        place.restart(role)
-    assert place.status(role)["version"] == place.version
+        place.restart("web")
+    assert place.status("web")["version"] == place.version
 
 
 def test_queue_that_never_answers_is_the_reason_of_the_refusal(
@@ -182,3 +193,54 @@ def test_worker_that_begins_without_credentials_gets_them_later(
     metadata.start()
     wait_for(lambda: place.ask("/healthz")[0] == 200, "healthy again")
     assert web.poll() is None
+
+
+@pytest.fixture
+def no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+
+
+@pytest.mark.usefixtures("no_account")
+@pytest.mark.parametrize(
+    ("changes", "kind", "reason"),
+    [
+        ({"AWS_PROFILE": "none"}, StoreError, "profile .none. could not be found"),
+        ({"AWS_ACCESS_KEY_ID": "x"}, StoreError, "Partial credentials"),
+        ({"AWS_EC2_METADATA_DISABLED": "true"}, StoreAwayError, "no AWS credentials"),
+    ],
+)
+def test_only_what_may_pass_is_called_away(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], kind: type[StoreError], reason: str
+) -> None:
+    for name, text in changes.items():
+        monkeypatch.setenv(name, text)
+    url = f"https://sqs.us-east-1.amazonaws.com/1/{'-'.join(changes)}"
+    store = CloudJobs(Settings(queue_url=url, bucket_url="s3://bucket"))
+    with pytest.raises(StoreError, match=reason) as refusal:
+        store.check()
+    assert type(refusal.value) is kind
+
+
+@pytest.mark.usefixtures("no_account")
+def test_search_in_vain_holds_up_one_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
+        clients = Clients(Settings())
+        with ThreadPoolExecutor() as threads:
+            asked = [threads.submit(lambda: clients.s3) for _ in range(4)]
+            wait_for(lambda: sum(each.done() for each in asked) == 3, "three refused")
+            assert sum(each.running() for each in asked) == 1
+            for each in asked:
+                with pytest.raises(StoreAwayError):
+                    each.result()
+
+
+def test_database_that_another_holds_is_away(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreAwayError, match="database is locked"):
+            LocalJobs(tmp_path).check()

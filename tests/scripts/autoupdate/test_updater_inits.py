@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from autoupdate import init
+from autoupdate.errors import MachineError
 from autoupdate.init import NoInit, Systemd, Told, Upstart
 from autoupdate.role_status import RoleStatus
 
@@ -82,16 +83,22 @@ def test_role_without_handlers_in_place_is_not_signalled_yet(
     assert len(systemctl.calls()) == 1
 
 
+@pytest.mark.parametrize("ended", [True, False])
 def test_role_that_ends_before_it_is_signalled_is_tried_again(
-    tmp_path: Path, systemctl: Recorder
+    tmp_path: Path, systemctl: Recorder, ended: bool
 ) -> None:
     shown = tmp_path / "shown"
     shown.write_text(unit())
-    refusal = "Failed to kill unit panorama-web.service: No main process to kill"
+    after = unit(active="activating", pid=0) if ended else unit()
     systemctl.path.write_text(
-        f"#!/bin/sh\ncase $* in\n*show*) cat '{shown}' ;;\n*) echo '{refusal}'; exit 1 ;;\nesac\n"
+        f"#!/bin/sh\ncase $* in *show*) cat '{shown}'; exit ;; esac\n"
+        f"echo '{after}' > '{shown}'\necho 'Failed to kill unit'\nexit 1\n"
     )
-    assert Systemd("panorama").tell("web", STATUS) is Told.NOT_YET
+    if ended:
+        assert Systemd("panorama").tell("web", STATUS) is Told.NOT_YET
+    else:
+        with pytest.raises(MachineError, match="Failed to kill unit"):
+            Systemd("panorama").tell("web", STATUS)
 
 
 def test_upstart_starts_a_stopped_job(initctl: Recorder) -> None:

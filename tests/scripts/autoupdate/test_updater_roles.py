@@ -65,7 +65,9 @@ def test_role_that_gave_up_before_and_is_started_afresh_is_waited_for(tmp_path: 
     # Of the broken version before: nothing serves, and it is about to end.
     gave_up = ("failed", "")
     assert restart(tmp_path, ("starting", ""), gave_up, gave_up, ("starting", ""), ("ready", "2"))
-    with pytest.raises(MachineError, match="not ready within 10 s: it is failed, version none"):
+    with pytest.raises(
+        MachineError, match="not ready within 10 s: it is failed, version none: a reason"
+    ):
         restart(tmp_path, ("starting", ""), gave_up)
 
 
