@@ -1,6 +1,7 @@
 """Fixtures that several folders of tests share, and how a story of tests breaks off."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -10,6 +11,13 @@ import pytest
 from project import BUILD, NAME, ROOT
 
 from localcloud import LocalCloud
+
+
+def pytest_configure() -> None:
+    # In the background of a script it is ignored, by all that the tests start, too (POSIX shell
+    # command language, asynchronous lists): no test of Ctrl-C could pass.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

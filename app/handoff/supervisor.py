@@ -102,7 +102,7 @@ class Supervisor:
                 "stop that one first"
             ) from None
         except OSError as error:
-            raise HandoffError(f"cannot use {error.filename}: {error.strerror}") from error
+            raise HandoffError(f"cannot use {self._lock_file()}: {error.strerror}") from error
         self._publish("starting")
         self._listeners = listener.passed_in()
         if self._role.address and not self._listeners:
