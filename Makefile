@@ -114,7 +114,7 @@ test: build ## all tests, lint included
 	@$(PYTHON) -m pytest
 
 .PHONY: test-boot
-test-boot: build ## the tests that boot real machines alone (3 minutes); they need root
+test-boot: build ## the tests that boot real machines alone (2 minutes); they need root
 	@$(PYTHON) -m pytest -m boot
 
 .PHONY: lint

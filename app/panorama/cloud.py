@@ -19,8 +19,6 @@ from botocore.exceptions import (
     ConnectionError,
     CredentialRetrievalError,
     HTTPClientError,
-    MetadataRetrievalError,
-    NoCredentialsError,
 )
 
 from panorama.jobs import StoreAwayError, StoreError
@@ -43,13 +41,7 @@ CONFIG = Config(
 METADATA = {"metadata_service_timeout": 5, "metadata_service_num_attempts": 2}
 
 PASSING_CODES = re.compile(r"Throttl|Expired|TimeTooSkewed|RequestTimeout|OperationAborted")
-PASSING_ERRORS = (
-    ConnectionError,
-    HTTPClientError,
-    NoCredentialsError,
-    CredentialRetrievalError,
-    MetadataRetrievalError,
-)
+PASSING_ERRORS = (ConnectionError, HTTPClientError, CredentialRetrievalError)
 
 # What asks while a thread searches for credentials, or soon after one has in vain, is refused.
 SEARCH_SECONDS = 1.0

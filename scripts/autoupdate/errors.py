@@ -7,6 +7,7 @@ SettingsError   the program does not start
 StateError      nothing is changed; tried again
 BucketError     nothing is changed; tried again
 PostponedError  nothing is changed; the same release is tried again
+UndecidedError  the same, three times in a row at most; then refused
 RefusedError    nothing is changed; not tried again
 MachineError    a step of the installation failed; it is undone
 UndoneError     the release was installed and taken back; not tried again

@@ -16,13 +16,14 @@ import re
 import sys
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import boto3
 
 from lab.policy import allows
+from lab.server import Server
 
 OPERATOR = "operator"
 REGION = "us-east-1"
@@ -45,10 +46,6 @@ _OWN_HEADERS = {
     "server",
     "transfer-encoding",
 }
-
-
-class Server(ThreadingHTTPServer):
-    request_queue_size = 128  # a connection that has to knock again does so a second later
 
 
 class Gate(BaseHTTPRequestHandler):

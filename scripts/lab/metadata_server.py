@@ -11,9 +11,11 @@ import json
 import secrets
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+
+from lab.server import Server
 
 
 def tree(machine: dict[str, Any], address: str) -> dict[str, str]:
@@ -54,10 +56,6 @@ def tree(machine: dict[str, Any], address: str) -> dict[str, str]:
         "dynamic/instance-identity/document": json.dumps(document),
         "user-data": machine["user_data"],
     }
-
-
-class Server(ThreadingHTTPServer):
-    request_queue_size = 128  # a connection that has to knock again does so a second later
 
 
 class Handler(BaseHTTPRequestHandler):

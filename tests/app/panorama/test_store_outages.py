@@ -134,8 +134,7 @@ def test_credentials_that_stay_away_are_the_reason_of_the_refusal(
     place: Installation, metadata: Metadata
 ) -> None:
     metadata.start()
-    place.settings["PROOF_SECONDS"] = "30"
-    place.set()
+    place.set(PROOF_SECONDS="30")
     place.start("web")
     metadata.stop()
     reason = r"not proven within 30 s \(0 of 1 workers ready\): no AWS credentials"
@@ -148,8 +147,7 @@ def test_queue_that_never_answers_is_the_reason_of_the_refusal(
     place: Installation, metadata: Metadata
 ) -> None:
     metadata.start()
-    place.settings["PROOF_SECONDS"] = "40"
-    place.set()
+    place.set(PROOF_SECONDS="40")
     place.start("web")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place.set(AWS_ENDPOINT_URL=f"http://127.0.0.1:{silent.getsockname()[1]}")
