@@ -8,11 +8,12 @@ SHELL := /bin/bash
 include config.mk
 
 CHANNEL ?= stable
-VERSION ?= $(shell scripts/version)
+VERSION ?= $(shell packaging/version)
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 # The commit's time, so that the same commit gives the same bytes.
 SOURCE_DATE_EPOCH := $(or $(shell git log -1 --format=%ct 2>/dev/null),1700000000)
 PYTHON := .venv/bin/python
+OPERATE := PYTHONPATH=scripts $(PYTHON) -m operate
 PACKAGE := build/$(NAME)-server.deb
 UPDATER := build/$(NAME)-autoupdate
 
@@ -39,8 +40,8 @@ help: ## list the verbs
 .PHONY: setup
 setup: .venv/.ready ## install what the other verbs need: apt packages, a virtual environment
 
-.venv/.ready: scripts/bootstrap scripts/requirements.lock
-	@scripts/bootstrap
+.venv/.ready: scripts/develop/bootstrap scripts/develop/requirements.lock
+	@scripts/develop/bootstrap
 
 .PHONY: build
 build: build/$(NAME) $(UPDATER) $(HELPERS) ## 2: the executables, in build/
@@ -56,7 +57,7 @@ build/settings: FORCE
 	@printf '%s\n' "$$NAME" "$$BUCKET" "$$REGION" "$$MAINTAINER" "$$SIGNING_KEY" \
 	  "$$(cat "$$SIGNING_KEY.pub" 2>&1)" >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(UPDATER): $(wildcard scripts/autoupdate/*.py) scripts/autoupdate/requirements.lock $(wildcard packaging/*.py) packaging/bundle build/version | .venv/.ready
+$(UPDATER): $(shell find scripts/autoupdate -type f -name '*.py') scripts/autoupdate/requirements.lock $(wildcard packaging/*.py) packaging/bundle build/version | .venv/.ready
 	@echo 'builds $@'
 	@$(PYTHON) packaging/bundle --name $(NAME)-autoupdate --version '$(VERSION)' --commit '$(COMMIT)' \
 	  --entry autoupdate.cli:main --requirements scripts/autoupdate/requirements.lock \
@@ -71,43 +72,43 @@ $(PACKAGE): build/$(NAME) $(UPDATER) $(HELPERS) build/settings $(shell find pack
 
 .PHONY: deploy
 deploy: package ## 4: sign it and publish it in the bucket
-	@$(PYTHON) scripts/deploy $(if $(SEQUENCE),--sequence $(SEQUENCE)) $(PACKAGE)
+	@$(OPERATE).deploy $(if $(SEQUENCE),--sequence $(SEQUENCE)) $(PACKAGE)
 
 .PHONY: rollback
 rollback: .venv/.ready ## publish an earlier version again: make rollback [TO=1.0-57]
-	@$(PYTHON) scripts/rollback $(TO)
+	@$(OPERATE).rollback $(TO)
 
 .PHONY: releases
 releases: .venv/.ready ## what the bucket keeps, for rollback
-	@$(PYTHON) scripts/rollback --list
+	@$(OPERATE).rollback --list
 
 .PHONY: status
 status: .venv/.ready ## what every machine reported, as a table
-	@$(PYTHON) scripts/fleet status
+	@$(OPERATE).fleet status
 
 .PHONY: userdata
 userdata: .venv/.ready ## build/user-data, which makes a new machine serve: make userdata ROLES=web
-	@$(PYTHON) scripts/userdata
+	@$(OPERATE).userdata
 
 .PHONY: stack
-stack: .venv/.ready ## bucket, queue, roles and groups of machines in AWS: scripts/stack --help
-	@$(PYTHON) scripts/stack $(if $(RENDER),--render)
+stack: .venv/.ready ## bucket, queue, roles and groups of machines in AWS: python -m operate.stack --help
+	@$(OPERATE).stack $(if $(RENDER),--render)
 
 .PHONY: scale
 scale: .venv/.ready ## give a group N machines: make scale ROLE=web N=4
-	@$(PYTHON) scripts/fleet scale '$(ROLE)' '$(N)'
+	@$(OPERATE).fleet scale '$(ROLE)' '$(N)'
 
 .PHONY: machines
 machines: .venv/.ready ## the machines of the groups, and what each serves
-	@$(PYTHON) scripts/fleet machines
+	@$(OPERATE).fleet machines
 
 .PHONY: demo
 demo: build ## the whole life cycle on this computer, without an AWS account
-	@cd scripts && ../$(PYTHON) -m demo
+	@cd scripts && ../$(PYTHON) -m develop.demo
 
 .PHONY: run
 run: build ## web and vision in the foreground on this computer; Ctrl-C ends both
-	@scripts/run
+	@scripts/develop/run
 
 .PHONY: test
 test: build ## all tests, lint included
@@ -123,11 +124,11 @@ lint: build ## the checks of style, types, shell scripts, units and package alon
 
 .PHONY: bench
 bench: build ## speed and memory beside named peers, as a table (15 minutes; the machines need root)
-	@cd scripts && PYTHONPATH=../app ../$(PYTHON) -m bench
+	@cd scripts && PYTHONPATH=../app ../$(PYTHON) -m develop.bench
 
 .PHONY: lock
 lock: .venv/.ready ## choose the newest dependencies anew, pin them with their hashes
-	@scripts/lock
+	@scripts/develop/lock
 
 .PHONY: clean
 clean: ## remove what was built (the virtual environment stays)

@@ -5,13 +5,13 @@
 
 HELPERS := build/stitch
 
-APP_SOURCES := $(shell find app/panorama app/handoff -type f -not -name '*.pyc')
+APP_SOURCES := $(shell find app/panorama scripts/handoff -type f -not -name '*.pyc')
 
 build/$(NAME): $(APP_SOURCES) app/requirements.lock packaging/bundle $(wildcard packaging/*.py) build/version | .venv/.ready
 	@echo 'builds $@'
 	@$(PYTHON) packaging/bundle --name $(NAME) --version '$(VERSION)' --commit '$(COMMIT)' \
 	  --entry panorama.cli:main --requirements app/requirements.lock \
-	  --source app/panorama --source app/handoff --output $@
+	  --source app/panorama --source scripts/handoff --output $@
 
 # Linked statically but for the C and C++ run-time and TBB: a server needs no
 # OpenCV. libopencv_imgcodecs is left out on purpose (it would bring GDAL).

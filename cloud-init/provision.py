@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from autoupdate.release import Release, ReleaseError, from_metadata, verify
+from autoupdate.release.format import Release, ReleaseError, from_metadata, verify
 
 METADATA_ADDRESS = "169.254.169.254"  # Amazon EC2 User Guide, Instance metadata
 METADATA_SECONDS = 5

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from project import BUILD, NAME, ROOT
 
-from localcloud import LocalCloud
+from develop.localcloud import LocalCloud
 
 
 def pytest_configure() -> None:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autoupdate.errors import StateError
-from autoupdate.programs import SYSTEM_PATH
-from autoupdate.s3 import load_certificates
+from autoupdate.journal.state_folder import StateFolder
+from autoupdate.machine.programs import SYSTEM_PATH
+from autoupdate.release.signature import SignatureError, count_keys
 from autoupdate.settings import Settings
-from autoupdate.signature import SignatureError, count_keys
-from autoupdate.state_folder import StateFolder
+from autoupdate.store.s3 import load_certificates
 
 TOOLS = ("dpkg", "dpkg-deb", "dpkg-query", "ssh-keygen")
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from autoupdate import check, settings, status
+from autoupdate import check, settings
 from autoupdate.build_info import NAME, PROGRAM, VERSION
 from autoupdate.clock import SystemClock
 from autoupdate.errors import (
@@ -19,11 +19,12 @@ from autoupdate.errors import (
     StoppedError,
     UndoneError,
 )
-from autoupdate.log import Log
-from autoupdate.machine import Machine
-from autoupdate.s3 import S3Bucket
+from autoupdate.journal.state_folder import StateFolder
+from autoupdate.machine.machine import Machine
+from autoupdate.report import status
+from autoupdate.report.log import Log
 from autoupdate.settings import Settings
-from autoupdate.state_folder import StateFolder
+from autoupdate.store.s3 import S3Bucket
 from autoupdate.updater import Updater
 
 USAGE = 2

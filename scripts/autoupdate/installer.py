@@ -8,7 +8,7 @@ from its beginning, which is what happens after a kill or a power cut.
 from collections.abc import Callable
 from typing import NoReturn
 
-from autoupdate.bucket import Bucket, Offer
+from autoupdate.acceptance import describe
 from autoupdate.clock import Clock
 from autoupdate.errors import (
     BucketError,
@@ -19,13 +19,13 @@ from autoupdate.errors import (
     UndecidedError,
     UndoneError,
 )
-from autoupdate.log import Log, one_line
-from autoupdate.machine import Machine
-from autoupdate.release import Release
+from autoupdate.journal.state import Journal, Refusal, Step
+from autoupdate.journal.state_folder import StateFolder
+from autoupdate.machine.machine import Machine
+from autoupdate.release.format import Release
+from autoupdate.report.log import Log, one_line
 from autoupdate.settings import Settings
-from autoupdate.state import Journal, Refusal, Step
-from autoupdate.state_folder import StateFolder
-from autoupdate.trust import describe
+from autoupdate.store.bucket import Bucket, Offer
 
 # An installation that was cut short is finished, a proof that was cut short begun again. What is
 # cut short as often as this is so by the release.

@@ -3,7 +3,14 @@
 import random
 
 from autoupdate import memory
-from autoupdate.bucket import Bucket, Offer, pause
+from autoupdate.acceptance import (
+    check_first,
+    check_meant_for,
+    check_sequence,
+    check_size,
+    describe,
+    examine,
+)
 from autoupdate.clock import Clock
 from autoupdate.errors import (
     AutoupdateError,
@@ -16,20 +23,13 @@ from autoupdate.errors import (
     UndoneError,
 )
 from autoupdate.installer import Installer
-from autoupdate.log import Log, one_line
-from autoupdate.machine import Machine
-from autoupdate.release import Release
-from autoupdate.report import Reporter, Standing
+from autoupdate.journal.state_folder import StateFolder
+from autoupdate.machine.machine import Machine
+from autoupdate.release.format import Release
+from autoupdate.report.log import Log, one_line
+from autoupdate.report.report import Reporter, Standing
 from autoupdate.settings import Settings
-from autoupdate.state_folder import StateFolder
-from autoupdate.trust import (
-    check_first,
-    check_meant_for,
-    check_sequence,
-    check_size,
-    describe,
-    examine,
-)
+from autoupdate.store.bucket import Bucket, Offer, pause
 
 # Machines that were started together do not poll together for long. INTERVAL is the longest pause:
 # within it what was published is noticed.

@@ -19,11 +19,11 @@ import pytest
 import waiting
 from project import NAME
 
-from demo.photos import take_photos
-from demo.versions import Edit, Tree
-from lab.cloud import ADDRESS, Cloud
-from lab.machine import Instance, Machine
-from lab.root import why_not
+from develop.demo.photos import take_photos
+from develop.demo.versions import Edit, Tree
+from develop.lab.cloud import ADDRESS, Cloud
+from develop.lab.machine import Instance, Machine
+from develop.lab.root import why_not
 
 pytestmark = [
     pytest.mark.boot,
@@ -76,7 +76,7 @@ print(connection.getresponse().status, flush=True)
 UPLOAD = """
 import sys
 from pathlib import Path
-from demo.upload import upload
+from develop.demo.upload import upload
 job = upload(sys.argv[1], sorted(Path(sys.argv[2]).iterdir()))
 print(job.wait(120))
 """

@@ -17,10 +17,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from project import ROOT
 
-from autoupdate.release import Release, sign, to_metadata
-from lab.gate import OPERATOR, admit
-from lab.policy import allows
-from localcloud import LocalCloud
+from autoupdate.release.format import Release, sign, to_metadata
+from develop.lab.gate import OPERATOR, admit
+from develop.lab.policy import allows
+from develop.localcloud import LocalCloud
 
 RELEASE = "stable/tiny-server.deb"
 
@@ -41,7 +41,7 @@ class Stack:
 
     def run(self, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, ROOT / "scripts" / words[0], *words[1:]],
+            [sys.executable, "-m", f"operate.{words[0]}", *words[1:]], cwd=ROOT / "scripts",
             env={**self.environ, **environ}, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
@@ -299,7 +299,7 @@ def client(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
     folder = tmp_path_factory.mktemp("identities")
     upstream = stack.environ["AWS_ENDPOINT_URL"]
     gate = subprocess.Popen(
-        [sys.executable, "-m", "lab.gate", "127.0.0.1", "0", upstream, folder],
+        [sys.executable, "-m", "develop.lab.gate", "127.0.0.1", "0", upstream, folder],
         cwd=ROOT / "scripts", stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert gate.stdout

@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 from project import ROOT
 
 import provision
-from autoupdate.release import Release, sign, to_metadata
+from autoupdate.release.format import Release, sign, to_metadata
 
 KEYS = {"AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "secret+/=", "Token": "token+/="}
 SETTINGS = {"NAME": "tiny", "BUCKET": "releases", "REGION": "eu-west-1", "CHANNEL": "stable"}
@@ -23,7 +23,7 @@ def userdata(output: Path, key: Path, **environ: str) -> "subprocess.CompletedPr
     inherited = {name: text for name, text in os.environ.items() if name in {"PATH", "HOME"}}
     settings = {"NAME": "tiny", "BUCKET": "releases", "SIGNING_KEY": str(key)}
     return subprocess.run(
-        [sys.executable, ROOT / "scripts/userdata", "--output", output],
+        [sys.executable, "-m", "operate.userdata", "--output", output], cwd=ROOT / "scripts",
         env={**inherited, **settings, **environ}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

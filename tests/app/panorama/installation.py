@@ -27,7 +27,7 @@ from project import BUILD, NAME, ROOT
 from waiting import PATIENCE_SECONDS, wait_for
 
 import handoff
-from ports import free_port
+from develop.ports import free_port
 
 
 class Installation:

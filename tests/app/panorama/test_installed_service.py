@@ -16,7 +16,7 @@ from installation import Installation, asking, children_of, installed
 from project import BUILD, NAME
 from waiting import wait_for
 
-from demo.photos import take_photos
+from develop.demo.photos import take_photos
 
 
 @pytest.fixture

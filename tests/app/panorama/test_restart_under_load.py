@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from project import NAME
 
-from bench.load import Load
-from bench.restarts import measure
-from bench.services import Application, Slipway
+from develop.bench.load import Load
+from develop.bench.restarts import measure
+from develop.bench.services import Application, Slipway
 
 
 def test_no_request_is_lost_over_restarts_under_64_clients(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from project import BUILD
 
-from demo.photos import take_photos
+from develop.demo.photos import take_photos
 from panorama.settings import Settings
 from panorama.stitching import (
     HelperMissingError,

@@ -17,15 +17,15 @@ from installation import Installation, children_of, installed
 from project import ROOT
 from waiting import wait_for
 
-from children import end_with_parent
+from develop.children import end_with_parent
+from develop.localcloud import LocalCloud
+from develop.ports import free_port
 from handoff import RestartError
-from localcloud import LocalCloud
 from panorama.cloud import Clients
 from panorama.cloud_jobs import CloudJobs
 from panorama.jobs import StoreAwayError, StoreError
 from panorama.local_jobs import LocalJobs
 from panorama.settings import Settings
-from ports import free_port
 
 ROLES = ["web", "vision"]
 
@@ -57,7 +57,7 @@ class Metadata:
 
     def start(self, delay: str = "0") -> None:
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "lab.metadata_server", "127.0.0.1", str(self._port),
+            [sys.executable, "-m", "develop.lab.metadata_server", "127.0.0.1", str(self._port),
              str(self._folder), delay],
             env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")}, stderr=subprocess.DEVNULL,
             preexec_fn=end_with_parent,  # noqa: PLW1509  # one call

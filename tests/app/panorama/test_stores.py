@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import LocalCloud
+from develop.localcloud import LocalCloud
 from panorama import cloud_jobs, local_jobs
 from panorama.cloud import clients
 from panorama.jobs import DONE, FAILED, MAX_ATTEMPTS, QUEUED, STITCHING, Job, JobStore, StoreError

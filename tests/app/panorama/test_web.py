@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from demo.photos import take_photos
+from develop.demo.photos import take_photos
 from panorama.jobs import DONE, FAILED, Lease, open_store
 from panorama.local_jobs import LocalJobs
 from panorama.pictures import PANORAMA, open_pictures

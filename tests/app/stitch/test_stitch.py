@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 from project import BUILD
 
-from demo.photos import VIEW_SIZE, take_photos
+from develop.demo.photos import VIEW_SIZE, take_photos
 
 STITCH = BUILD / "stitch"
 

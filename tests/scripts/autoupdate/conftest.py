@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from one_machine import OneMachine, one_machine
 
-from localcloud import LocalCloud
+from develop.localcloud import LocalCloud
 
 
 @pytest.fixture

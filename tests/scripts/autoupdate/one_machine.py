@@ -27,13 +27,13 @@ from waiting import wait_for
 from autoupdate import settings
 from autoupdate.clock import Clock, utc_text
 from autoupdate.errors import AutoupdateError
-from autoupdate.log import Log
-from autoupdate.machine import Machine
+from autoupdate.journal.state import State
+from autoupdate.journal.state_folder import StateFolder
+from autoupdate.machine.machine import Machine
+from autoupdate.report.log import Log
 from autoupdate.settings import Settings
-from autoupdate.state import State
-from autoupdate.state_folder import StateFolder
 from autoupdate.updater import Updater
-from ports import free_port
+from develop.ports import free_port
 
 RELEASE_KEY = f"stable/{NAME}-server.deb"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from autoupdate.release import Release, sign
+from autoupdate.release.format import Release, sign
 
 NAME = "panorama"
 NAMESPACE = f"{NAME}-release"

@@ -23,8 +23,8 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from autoupdate.bucket import Offer
 from autoupdate.errors import BucketError
+from autoupdate.store.bucket import Offer
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class _Object:
 
 
 class SimulatedBucket:
-    """Keeps autoupdate.bucket.Bucket, and whatever fault is set."""
+    """Keeps autoupdate.store.bucket.Bucket, and whatever fault is set."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []

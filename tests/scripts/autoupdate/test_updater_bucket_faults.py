@@ -6,9 +6,9 @@ import pytest
 import simulated_bucket
 from one_machine import RELEASE_KEY, OneMachine
 
-from autoupdate.bucket import pause
 from autoupdate.clock import utc_text
 from autoupdate.errors import BucketError, PostponedError
+from autoupdate.store.bucket import pause
 
 
 def test_worked_example_of_the_simulator_holds() -> None:

@@ -18,7 +18,7 @@ from waiting import wait_for
 import autoupdate
 from autoupdate.cli import EXIT_STATUSES
 from autoupdate.errors import AutoupdateError
-from localcloud import LocalCloud
+from develop.localcloud import LocalCloud
 
 SCRIPTS = Path(autoupdate.__file__).parents[1]
 LIBRARIES = next(path for path in sys.path if path.endswith("site-packages"))

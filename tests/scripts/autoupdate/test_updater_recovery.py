@@ -7,7 +7,7 @@ from one_machine import OneMachine
 
 from autoupdate.errors import StoppedError, UndoneError
 from autoupdate.installer import MAX_ATTEMPTS
-from autoupdate.state import Step
+from autoupdate.journal.state import Step
 
 
 class Killed(BaseException):

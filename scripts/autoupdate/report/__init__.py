@@ -1,0 +1,1 @@
+"""What the updater tells: the log, the report in the bucket, `status`."""

@@ -1,7 +1,0 @@
-"""`make demo`: the whole life cycle on this machine, without an AWS account."""
-
-import sys
-
-from demo.story import main
-
-sys.exit(main())

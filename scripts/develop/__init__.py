@@ -1,0 +1,1 @@
+"""For those who work on this project: the demo, the bench, the lab."""

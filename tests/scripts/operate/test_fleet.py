@@ -1,0 +1,127 @@
+"""fleet status: a table of what hostile machines may have written."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from project import ROOT
+
+from autoupdate.release.format import Release, sign, to_metadata
+from develop.localcloud import LocalCloud
+
+
+class Fleet:
+    """A bucket with a release and reports."""
+
+    def __init__(self, cloud: LocalCloud, bucket: str, key: Path) -> None:
+        self._s3 = cloud.client("s3")
+        self._bucket = bucket
+        self._key = key
+        self.environ = {
+            **os.environ, **cloud.environ,
+            "NAME": "tiny", "BUCKET": bucket, "CHANNEL": "stable", "SIGNING_KEY": str(key),
+        }  # fmt: skip
+
+    def publish(self, version: str, sequence: int) -> None:
+        release = Release("tiny-server", version, "all", "0" * 64, 1, sequence,
+                          "2026-11-23T08:10:00Z", "", "stable")  # fmt: skip
+        metadata = to_metadata(release, sign(release.to_json(), self._key, "tiny-release"))
+        key = "stable/tiny-server.deb"
+        self._s3.put_object(Bucket=self._bucket, Key=key, Body=b"1", Metadata=metadata)
+
+    def report(self, machine: str, **fields: object) -> None:
+        """Store a well-formed report."""
+        document = {
+            "state": "current",
+            "version": "1.0-2",
+            "sequence": 2,
+            "error": None,
+            "roles": {"web": {"version": "1.0-2", "state": "ready", "pid": 7}},
+            **fields,
+        }
+        self.write(machine, json.dumps(document).encode())
+
+    def write(self, machine: str, body: bytes) -> None:
+        self._s3.put_object(Bucket=self._bucket, Key=f"fleet/{machine}.json", Body=body)
+
+    def status(self) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "operate.fleet", "status"], cwd=ROOT / "scripts",
+            env=self.environ, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def fleet(cloud: LocalCloud, bucket: str, signing_key: Path) -> Fleet:
+    fleet = Fleet(cloud, bucket, signing_key)
+    fleet.publish("1.0-2", 2)
+    return fleet
+
+
+def test_machines_on_the_release_are_a_table_and_exit_status_0(fleet: Fleet) -> None:
+    fleet.report("web-2")
+    fleet.report("web-1")
+    result = fleet.status()
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["MACHINE", "STATE", "VERSION", "SEQUENCE", "ROLES", "SEEN"]
+    assert [line.split()[0] for line in lines[1:3]] == ["web-1", "web-2"]
+    assert "web 1.0-2 ready" in lines[1]
+    assert lines[3] == "2 of 2 machines are on the release in the bucket: 1.0-2 (sequence 2)"
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"version": "1.0-1", "state": "undone", "error": "it did not work"}, "it did not work"),
+        ({"state": "held", "error": "held by HOLD"}, "held"),
+        ({"sequence": 1}, "1.0-2"),
+        ({"roles": {"web": {"version": "1.0-2", "state": "failed"}}}, "web 1.0-2 failed"),
+        ({"roles": {"web": {"version": "1.0-2", "state": "ended"}}}, "web 1.0-2 ended"),
+    ],
+)
+def test_machine_that_is_elsewhere_is_exit_status_3(
+    fleet: Fleet, fields: dict[str, Any], word: str
+) -> None:
+    fleet.report("web-1")
+    fleet.report("web-2", **fields)
+    result = fleet.status()
+    assert result.returncode == 3
+    assert word in result.stdout
+    assert "1 of 2 machines" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"no json", b"[]", b"[" * 50_000, b'{"roles": 7, "time": {}, "state": ["x"]}',
+        b'{"state": "current", "version": "\\u001b[2J\\u001b[1;1H", "error": "\\r\\nweb-9 fine"}',
+        b'{"error": "' + b"x" * 60_000 + b'"}', b"x" * 100_000,
+        b'{"time": "9999-99-99T00:00:00Z", "roles": {"a": {"version": {}}}}', b"\xff\xfe\x00",
+    ],
+)  # fmt: skip
+def test_hostile_report_harms_neither_terminal_nor_table(fleet: Fleet, body: bytes) -> None:
+    fleet.report("web-1")
+    fleet.write("web-2", body)
+    result = fleet.status()
+    assert result.returncode in {0, 3}, result.stderr
+    assert result.stderr == ""
+    assert all(character.isprintable() or character == "\n" for character in result.stdout)
+    assert len(result.stdout) < 2000
+    assert ["web-1" in result.stdout, "web-2" in result.stdout] == [True, True]
+
+
+def test_age_is_told_by_the_buckets_clock(fleet: Fleet) -> None:
+    fleet.report("web-1", time="2099-01-01T00:00:00Z")
+    assert re.search(r"web-1 .* \d+ s ago$", fleet.status().stdout, re.M)
+
+
+def test_no_machine_yet_is_said(fleet: Fleet) -> None:
+    result = fleet.status()
+    assert result.returncode == 3
+    assert "0 of 0 machines" in result.stdout
