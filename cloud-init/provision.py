@@ -25,7 +25,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from autoupdate.release.format import Release, ReleaseError, from_metadata, verify
+from autoupdate.release.format import Release
+from autoupdate.release.signature import ReleaseError
+from autoupdate.release.trust import Trust
 
 METADATA_ADDRESS = "169.254.169.254"  # Amazon EC2 User Guide, Instance metadata
 METADATA_SECONDS = 5
@@ -175,15 +177,10 @@ def verified(
 ) -> Release:
     """Return the release of an object's metadata, checked as the updater checks it."""
     name = settings["NAME"]
-    with tempfile.NamedTemporaryFile("w", prefix="allowed_signers-") as signers:
-        signers.write(allowed_signers)
-        signers.flush()
-        try:
-            text, signature = from_metadata(metadata)
-            verify(text, signature, Path(signers.name), f"{name}-release")
-            release = Release.parse(text)
-        except ReleaseError as error:
-            raise ProvisionError(f"refused what is in the bucket: {error}") from error
+    try:
+        release, _ = Trust(allowed_signers).release(metadata, f"{name}-release")
+    except ReleaseError as error:
+        raise ProvisionError(f"refused what is in the bucket: {error}") from error
     wanted = {
         "package": (f"{name}-server",),
         "channel": (settings["CHANNEL"],),

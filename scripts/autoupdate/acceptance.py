@@ -4,25 +4,24 @@ The order matters: nothing is parsed before its signature holds, and nothing
 is remembered before it is known to be meant for this machine.
 """
 
-from pathlib import Path
-
 from autoupdate.errors import RefusedError
 from autoupdate.journal.state import State
-from autoupdate.release.format import Release, ReleaseError, from_metadata, verify
+from autoupdate.release.format import Release
+from autoupdate.release.signature import ReleaseError
+from autoupdate.release.trust import Trust
 from autoupdate.store.bucket import Offer
 
 
-def examine(offer: Offer, allowed_signers: Path, namespace: str) -> tuple[Release, str]:
+def examine(offer: Offer, trust: Trust, namespace: str) -> tuple[Release, str]:
     """Return the release that was signed, and the fingerprint of the key that signed it.
 
     Raises:
         RefusedError: it was not signed by a trusted key, or is malformed, or
             the object is not of the signed size.
     """
+    metadata = {"release": offer.release, "signature": offer.signature}
     try:
-        text, signature = from_metadata({"release": offer.release, "signature": offer.signature})
-        signer = verify(text, signature, allowed_signers, namespace)
-        release = Release.parse(text)
+        release, signer = trust.release(metadata, namespace)
     except ReleaseError as error:
         text = f"refused what is in the bucket: {error}"
         raise RefusedError(text, verified=False) from error
@@ -33,14 +32,8 @@ def examine(offer: Offer, allowed_signers: Path, namespace: str) -> tuple[Releas
 
 def check_meant_for(release: Release, package: str, architecture: str, channel: str) -> None:
     """Raise RefusedError if `release` is another machine's."""
-    if release.package != package:
-        raise _refused(release, f"it is package {release.package}, this machine runs {package}")
-    if release.architecture not in {architecture, "all"}:
-        raise _refused(release, f"it is for {release.architecture}, this machine is {architecture}")
-    if release.channel != channel:
-        raise _refused(
-            release, f"it is for channel {release.channel}, this machine follows {channel}"
-        )
+    if why := release.not_for(package, architecture, channel):
+        raise _refused(release, why)
 
 
 def check_size(release: Release, max_megabytes: float) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from autoupdate.errors import StateError
 from autoupdate.journal.state_folder import StateFolder
 from autoupdate.machine.programs import SYSTEM_PATH
-from autoupdate.release.signature import SignatureError, count_keys
+from autoupdate.release.signature import SignatureError
+from autoupdate.release.trust import Trust
 from autoupdate.settings import Settings
 from autoupdate.store.s3 import load_certificates
 
@@ -41,7 +42,7 @@ def problems(settings: Settings) -> Iterator[str]:
 
 def _signers_problems(path: Path) -> Iterator[str]:
     try:
-        keys = count_keys(path)
+        keys = Trust.read(path).count_keys()
     except SignatureError as error:
         yield str(error)
         return

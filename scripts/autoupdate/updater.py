@@ -26,6 +26,8 @@ from autoupdate.installer import Installer
 from autoupdate.journal.state_folder import StateFolder
 from autoupdate.machine.machine import Machine
 from autoupdate.release.format import Release
+from autoupdate.release.signature import SignatureError
+from autoupdate.release.trust import Trust
 from autoupdate.report.log import Log, one_line
 from autoupdate.report.report import Reporter, Standing
 from autoupdate.settings import Settings
@@ -97,9 +99,10 @@ class Updater:
                 self._installer.finish_interrupted()
             offer = self._bucket.head(self._settings.release_key)
             self._log.change("bucket", "", over="the bucket answers again")
-            seen = (offer, self._hold_reason(), self._signers_changed_at())
+            trust = self._read_trust()
+            seen = (offer, self._hold_reason(), trust)
             if seen != self._seen:
-                self._problem = self._act_on(offer)
+                self._problem = self._act_on(offer, trust)
                 # Why it could not be verified may be this machine's fault: no ssh-keygen, no time.
                 self._seen = None if _is_unverified(self._problem) else seen
             problem = self._problem
@@ -131,10 +134,10 @@ class Updater:
             self._log.change("silence", f"no valid answer from the bucket for {minutes:.0f} min: "
                              "this machine may be kept from a release")  # fmt: skip
 
-    def _act_on(self, offer: Offer) -> AutoupdateError | None:
+    def _act_on(self, offer: Offer, trust: Trust) -> AutoupdateError | None:
         """Bring the machine to the release that `offer` is; return why it is not to be."""
         try:
-            release = self._trust(offer)
+            release = self._accept(offer, trust)
             self._respect_hold(release)
             if self._rehearses:
                 return None
@@ -154,9 +157,9 @@ class Updater:
             return error
         return None
 
-    def _trust(self, offer: Offer) -> Release:
+    def _accept(self, offer: Offer, trust: Trust) -> Release:
         settings, state = self._settings, self._folder.state
-        release, signer = examine(offer, settings.allowed_signers, settings.namespace)
+        release, signer = examine(offer, trust, settings.namespace)
         check_meant_for(release, settings.package, self._machine.architecture(), settings.channel)
         check_size(release, settings.max_package_mb)
         check_sequence(release, state)
@@ -186,12 +189,13 @@ class Updater:
             # It is there, and says so without words.
             return ""
 
-    def _signers_changed_at(self) -> int:
-        """Return when allowed_signers was last changed, in ns: a key may have come or gone."""
+    def _read_trust(self) -> Trust:
+        """Return whom to trust now: a key may have come or gone."""
         try:
-            return self._settings.allowed_signers.stat().st_mtime_ns
-        except OSError:
-            return 0
+            return Trust.read(self._settings.allowed_signers)
+        except SignatureError as error:
+            text = f"refused what is in the bucket: {error}"
+            raise RefusedError(text, verified=False) from error
 
     def _conclude(self, problem: AutoupdateError | None) -> None:
         """Say where this machine stands, to whom it is news: log, state and report."""

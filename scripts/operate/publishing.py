@@ -5,22 +5,15 @@ import json
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from autoupdate.release.format import (
-    Release,
-    ReleaseError,
-    from_metadata,
-    sign,
-    to_metadata,
-    verify,
-)
+from autoupdate.release.format import Release, to_metadata
+from autoupdate.release.signature import ReleaseError, sign
+from autoupdate.release.trust import REVOKED_KEYS, Trust
 from operate.aws import NOT_FOUND, PRECONDITION_FAILED, AwsError, aws
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,17 +241,11 @@ def _trusted(channel: Channel, metadata: Mapping[str, str]) -> Release:
         PublishError: a key that we do not trust signed it, or none. Its
             sequence then says nothing about what machines have accepted.
     """
+    # Some S3 servers answer with keys in capitals.
+    lowered = {name.lower(): value for name, value in metadata.items()}
+    trust = our_trust(channel)
     try:
-        # Some S3 servers answer with keys in capitals.
-        text, signature = from_metadata({name.lower(): value for name, value in metadata.items()})
-        with our_allowed_signers(channel) as allowed_signers:
-            try:
-                verify(text, signature, allowed_signers, channel.namespace)
-            except ReleaseError as error:
-                # What it is to the operator, not the file that it was put into.
-                known = str(error).replace(str(allowed_signers), "SIGNING_KEY")
-                raise ReleaseError(known) from error
-        return Release.parse(text)
+        return trust.release(lowered, channel.namespace)[0]
     except ReleaseError as error:
         raise ForeignReleaseError(
             f"{channel.url} holds no release of ours: {error}; if the key is a colleague's or an "
@@ -268,13 +255,18 @@ def _trusted(channel: Channel, metadata: Mapping[str, str]) -> Release:
         ) from error
 
 
-@contextmanager
-def our_allowed_signers(channel: Channel) -> Iterator[Path]:
-    """Give the keys that the next package will tell machines to trust."""
-    kept = ROOT / "packaging" / "allowed_signers"
-    if kept.exists():
-        yield kept
-        return
+def our_trust(channel: Channel) -> Trust:
+    """Return the keys that the next package will tell machines to trust.
+
+    Raises:
+        PublishError: there are none that could be read.
+    """
+    packaging = ROOT / "packaging"
+    try:
+        if (packaging / "allowed_signers").exists():
+            return Trust.read(packaging / "allowed_signers")
+    except ReleaseError as error:
+        raise PublishError(str(error)) from error
     public = channel.signing_key.with_name(f"{channel.signing_key.name}.pub")
     try:
         line = public.read_text()
@@ -287,31 +279,30 @@ def our_allowed_signers(channel: Channel) -> Iterator[Path]:
         raise PublishError(
             f"SIGNING_KEY: {public} is no SSH public key; ssh-keygen -t ed25519 makes one"
         )
-    with tempfile.NamedTemporaryFile("w", prefix="allowed_signers-") as file:
-        file.write(f'{channel.namespace} namespaces="{channel.namespace}" {line}')
-        file.flush()
-        yield Path(file.name)
+    revoked_keys = packaging / REVOKED_KEYS
+    revoked = revoked_keys.read_bytes() if revoked_keys.exists() else b""
+    return replace(Trust.of_key(line, channel.namespace, "SIGNING_KEY"), revoked=revoked)
 
 
 def _refuse_lockout(channel: Channel, package: Path, release: Release, signature: str) -> None:
     """Refuse a package after whose installation no machine would trust this key again."""
-    member = f"./etc/{channel.name}/allowed_signers"
     archive = subprocess.run(
         ["dpkg-deb", "--fsys-tarfile", package], capture_output=True, check=True
     ).stdout
-    extracted = subprocess.run(
-        ["tar", "-xO", member], input=archive, capture_output=True, check=False
-    )
-    with tempfile.NamedTemporaryFile(prefix="allowed_signers-") as file:
-        file.write(extracted.stdout)
-        file.flush()
-        try:
-            verify(release.to_json(), signature, Path(file.name), channel.namespace)
-        except ReleaseError as error:
-            raise PublishError(
-                f"{release.version} itself does not trust SIGNING_KEY {channel.signing_key}, and "
-                f"would lock machines out of what follows: {error}"
-            ) from error
+
+    def member(name: str) -> bytes:
+        command = ["tar", "-xO", f"./etc/{channel.name}/{name}"]
+        return subprocess.run(command, input=archive, capture_output=True, check=False).stdout
+
+    signers = member("allowed_signers").decode(errors="replace")
+    trust = Trust(signers, member(REVOKED_KEYS), "its allowed_signers")
+    try:
+        trust.verify(release.to_json(), signature, channel.namespace)
+    except ReleaseError as error:
+        raise PublishError(
+            f"{release.version} itself does not trust SIGNING_KEY {channel.signing_key}, and "
+            f"would lock machines out of what follows: {error}"
+        ) from error
 
 
 def tell(release: Release, channel: Channel) -> None:

@@ -30,7 +30,9 @@ MAX_TEMPLATE_BYTES = 51_200
 
 BOTH_ROLES = "web vision"
 
-MODULES = ("release/__init__.py", "release/format.py", "release/signature.py")  # of the updater
+MODULES = tuple(
+    f"release/{each}.py" for each in ("__init__", "format", "signature", "trust")
+)  # of the updater
 
 # What each may be, and what that is called; it is written into a settings file, a line each.
 OPTIONAL = {
@@ -93,8 +95,7 @@ def _common(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _fill_in(channel: Channel, settings: Mapping[str, str]) -> str:
     own = {"NAME": channel.name, "BUCKET": channel.bucket, "CHANNEL": channel.channel}
-    with publishing.our_allowed_signers(channel) as signers:
-        trusted = signers.read_text()
+    trusted = publishing.our_trust(channel).signers
     text = (CLOUD_INIT / "user-data").read_text()
     for line, filled in (
         ('SETTINGS: "dict[str, str]" = {}', f"SETTINGS = {json.dumps(own | dict(settings))}"),

@@ -17,7 +17,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from project import ROOT
 
-from autoupdate.release.format import Release, sign, to_metadata
+from autoupdate.release.format import Release, to_metadata
+from autoupdate.release.signature import sign
 from develop.lab.gate import OPERATOR, admit
 from develop.lab.policy import allows
 from develop.localcloud import LocalCloud

@@ -13,7 +13,8 @@ from botocore.credentials import Credentials
 from project import ROOT
 
 import provision
-from autoupdate.release.format import Release, sign, to_metadata
+from autoupdate.release.format import Release, to_metadata
+from autoupdate.release.signature import sign
 
 KEYS = {"AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "secret+/=", "Token": "token+/="}
 SETTINGS = {"NAME": "tiny", "BUCKET": "releases", "REGION": "eu-west-1", "CHANNEL": "stable"}

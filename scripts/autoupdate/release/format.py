@@ -19,17 +19,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 
-from autoupdate.release.signature import ReleaseError, SignatureError, sign, verify
-
-__all__ = [
-    "Release",
-    "ReleaseError",
-    "SignatureError",
-    "from_metadata",
-    "sign",
-    "to_metadata",
-    "verify",
-]
+from autoupdate.release.signature import ReleaseError
 
 # S3 limits user metadata to 2 KB: the sum of bytes of all keys and values
 # (Amazon S3 User Guide, "Working with object metadata").
@@ -110,6 +100,16 @@ class Release:
         if release.to_json() != text:
             raise ReleaseError("release: not spelled as it is signed (sorted keys, no spaces)")
         return release
+
+    def not_for(self, package: str, architecture: str, channel: str) -> str:
+        """Return why this is not the release of such a machine, "" if it is."""
+        if self.package != package:
+            return f"it is package {self.package}, this machine runs {package}"
+        if self.architecture not in {architecture, "all"}:
+            return f"it is for {self.architecture}, this machine is {architecture}"
+        if self.channel != channel:
+            return f"it is for channel {self.channel}, this machine follows {channel}"
+        return ""
 
 
 def to_metadata(release: Release, signature: str) -> dict[str, str]:

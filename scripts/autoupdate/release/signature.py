@@ -1,4 +1,4 @@
-"""SSH signatures: made by the operator's key, checked by the machine's ssh-keygen.
+"""SSH signatures: made by the operator's key, read and checked by ssh-keygen.
 
 The format is PROTOCOL.sshsig of OpenSSH, base64 without armour and newlines.
 A namespace keeps a signature made for one purpose from serving another.
@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 VERIFY_SECONDS = 30
@@ -43,47 +43,10 @@ def sign(text: str, key: Path, namespace: str) -> str:
             f"cannot sign with {key}: no such key; make one with ssh-keygen -t ed25519 -f {key}"
         )
     usable = key if key.exists() or not public.exists() else public
-    made = _ssh_keygen(["sign", "-n", namespace, "-f", str(usable)], text, seconds=SIGN_SECONDS)
+    made = ssh_keygen(["sign", "-n", namespace, "-f", str(usable)], text, seconds=SIGN_SECONDS)
     if made.returncode != 0:
-        raise SignatureError(f"cannot sign with {key}: {_cause(made)}")
+        raise SignatureError(f"cannot sign with {key}: {cause(made)}")
     return "".join(line for line in made.stdout.splitlines() if not line.startswith("-----"))
-
-
-def verify(text: str, signature: str, allowed_signers: Path, namespace: str) -> str:
-    """Check that a key in `allowed_signers` signed exactly `text` for `namespace`.
-
-    A file `revoked_keys` beside it, if there is one, lists keys that are not
-    trusted whatever else says so (ssh-keygen(1), -r: public keys or a KRL).
-
-    The file's format is in ssh-keygen(1), ALLOWED SIGNERS; the principal is
-    named like the namespace. Several lines: any of the keys will do. Returns
-    the key's fingerprint, ``SHA256:…``.
-
-    Raises:
-        SignatureError: nobody who is trusted signed this; why, in one line.
-    """
-    signer = fingerprint(signature)
-    keys = count_keys(allowed_signers)
-    trusted = ["-f", str(allowed_signers)]
-    found = _ssh_keygen(["find-principals", *trusted], "", signature)
-    if found.returncode != 0:
-        cause = _cause(found)
-        if cause.startswith("No principal matched"):
-            listed = f"{keys} key" if keys == 1 else f"{keys} keys"
-            raise SignatureError(f"signed by an unknown key ({signer}); {allowed_signers} "
-                                 f"has {listed}")  # fmt: skip
-        raise SignatureError(f"signed by {signer}, which is not trusted: {cause}")
-    revoked = allowed_signers.with_name("revoked_keys")
-    words = ["verify", "-n", namespace, "-I", namespace, *trusted]
-    checked = _ssh_keygen(words, text, signature)
-    if checked.returncode == 0 and revoked.exists():
-        # Apart, because ssh-keygen does not say that this is why.
-        checked = _ssh_keygen([*words, "-r", str(revoked)], text, signature)
-        if checked.returncode != 0:
-            raise SignatureError(f"signed by {signer}, which {revoked} revokes")
-    if checked.returncode != 0:
-        raise SignatureError(f"signature by {signer} does not hold: {_cause(checked)}")
-    return signer
 
 
 def fingerprint(signature: str) -> str:
@@ -104,33 +67,29 @@ def fingerprint(signature: str) -> str:
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-def count_keys(allowed_signers: Path) -> int:
-    """Return how many keys an allowed_signers file lists.
+def ssh_keygen(
+    arguments: Sequence[str],
+    text: str,
+    files: Mapping[str, bytes] | None = None,
+    seconds: float = VERIFY_SECONDS,
+) -> "subprocess.CompletedProcess[str]":
+    """Run ``ssh-keygen -Y`` with `text` as its input, and the content of a file for each option.
+
+    The files are in memory (memfd_create(2)): no disk has to have room for
+    them, and nobody else can put one beside them.
 
     Raises:
-        SignatureError: it cannot be read.
+        SignatureError: it cannot be run, or did not end in time.
     """
-    try:
-        lines = allowed_signers.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SignatureError(f"cannot read {allowed_signers}: {error}") from error
-    return sum(1 for line in lines if line.strip() and not line.lstrip().startswith("#"))
-
-
-def _ssh_keygen(
-    arguments: Sequence[str], text: str, signature: str = "", seconds: float = VERIFY_SECONDS
-) -> "subprocess.CompletedProcess[str]":
-    """Run ``ssh-keygen -Y`` with `text` as its input and `signature` as its ``-s`` file."""
     command = ["ssh-keygen", "-Y", *arguments]
     inherited = []
-    if signature:
-        # A pipe holds it, so that no disk needs to have room (pipe(7): 64 KiB).
-        read_end, write_end = os.pipe()
-        os.write(write_end, _armour(signature))
-        os.close(write_end)
-        command += ["-s", f"/dev/fd/{read_end}"]
-        inherited = [read_end]
     try:
+        for option, content in (files or {}).items():
+            fd = os.memfd_create(f"ssh-keygen {option}")
+            inherited.append(fd)
+            os.write(fd, content)
+            # Opened anew by that name, it is read from its beginning, as often as need be.
+            command += [option, f"/dev/fd/{fd}"]
         return subprocess.run(
             command,
             input=text,
@@ -143,6 +102,8 @@ def _ssh_keygen(
         )
     except FileNotFoundError as error:
         raise SignatureError("cannot run ssh-keygen: not found; install openssh-client") from error
+    except OSError as error:
+        raise SignatureError(f"cannot run ssh-keygen: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
         raise SignatureError(f"ssh-keygen did not end within {seconds:g} s") from error
     finally:
@@ -150,14 +111,7 @@ def _ssh_keygen(
             os.close(fd)
 
 
-def _armour(signature: str) -> bytes:
-    lines = [signature[start : start + 70] for start in range(0, len(signature), 70)]
-    return "\n".join(
-        ["-----BEGIN SSH SIGNATURE-----", *lines, "-----END SSH SIGNATURE-----", ""]
-    ).encode()
-
-
-def _cause(ended: "subprocess.CompletedProcess[str]") -> str:
+def cause(ended: "subprocess.CompletedProcess[str]") -> str:
     """Return the first line that says something: ssh-keygen's last one is always the same."""
     lines = [line.strip() for line in ended.stderr.splitlines()]
     useful = [line for line in lines if line and not line.startswith(("@", "Signing data"))]

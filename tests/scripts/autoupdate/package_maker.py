@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from autoupdate.release.format import Release, sign
+from autoupdate.release.format import Release
+from autoupdate.release.signature import sign
 
 NAME = "panorama"
 NAMESPACE = f"{NAME}-release"

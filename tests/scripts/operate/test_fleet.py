@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from project import ROOT
 
-from autoupdate.release.format import Release, sign, to_metadata
+from autoupdate.release.format import Release, to_metadata
+from autoupdate.release.signature import sign
 from develop.localcloud import LocalCloud
 
 

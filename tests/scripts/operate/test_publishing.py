@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from project import ROOT
 
-from autoupdate.release.format import Release, from_metadata, sign, to_metadata, verify
+from autoupdate.release.format import Release, from_metadata, to_metadata
+from autoupdate.release.signature import sign
+from autoupdate.release.trust import Trust
 from develop.localcloud import LocalCloud
 
 KEY = "stable/tiny-server.deb"
@@ -79,7 +81,7 @@ class Operator:
         text, signature = from_metadata(self.head()["Metadata"])
         signers = self.folder / "allowed_signers"
         signers.write_text(self.trusted())
-        verify(text, signature, signers, NAMESPACE)
+        Trust.read(signers).verify(text, signature, NAMESPACE)
         return Release.parse(text)
 
     def put(self, body: bytes, metadata: dict[str, str]) -> None:

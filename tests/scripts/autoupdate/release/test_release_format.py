@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from autoupdate.release.format import (
     MAX_METADATA_BYTES,
     Release,
-    ReleaseError,
     from_metadata,
     to_metadata,
 )
+from autoupdate.release.signature import ReleaseError
 
 RELEASE = Release(
     package="panorama-server",

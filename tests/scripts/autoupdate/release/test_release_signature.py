@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from package_maker import NAMESPACE, Key
 
-from autoupdate.release.format import SignatureError, sign, verify
+from autoupdate.release.signature import SignatureError, sign
+from autoupdate.release.trust import Trust
 
 TEXT = '{"sequence":12}'
 
@@ -34,13 +35,15 @@ def signature_by(key: Key, text: str = TEXT, namespace: str = NAMESPACE) -> str:
 
 def refusal(signature: str, signers: Path, text: str = TEXT) -> str:
     with pytest.raises(SignatureError) as caught:
-        verify(text, signature, signers, NAMESPACE)
+        Trust.read(signers).verify(text, signature, NAMESPACE)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_signature_by_a_trusted_key_holds_and_names_it(key: Key, signers: Path) -> None:
-    assert verify(TEXT, signature_by(key), signers, NAMESPACE) == fingerprint_by_ssh_keygen(key)
+    assert Trust.read(signers).verify(
+        TEXT, signature_by(key), NAMESPACE
+    ) == fingerprint_by_ssh_keygen(key)
 
 
 def test_signature_is_one_line_of_base64(key: Key) -> None:
@@ -55,14 +58,14 @@ def test_every_kind_of_key_fits(tmp_path: Path, signers: Path, kind: str) -> Non
     signers.write_text(key.line())
     signature = signature_by(key)
     assert len(signature) < 1600
-    verify(TEXT, signature, signers, NAMESPACE)
+    Trust.read(signers).verify(TEXT, signature, NAMESPACE)
 
 
 def test_any_of_several_keys_will_do(tmp_path: Path, key: Key, signers: Path) -> None:
     second = Key.make(tmp_path / "second")
     signers.write_text(f"# who may release\n\n{key.line()}{second.line()}")
     for each in (key, second):
-        verify(TEXT, signature_by(each), signers, NAMESPACE)
+        Trust.read(signers).verify(TEXT, signature_by(each), NAMESPACE)
 
 
 def test_unknown_key_is_named(tmp_path: Path, signers: Path) -> None:
@@ -105,11 +108,11 @@ def test_revoked_key_is_refused_though_it_is_allowed(key: Key, tmp_path: Path) -
     signers = tmp_path / "allowed_signers"
     signers.write_text(key.line())
     signature = sign(TEXT, key.private, NAMESPACE)
-    verify(TEXT, signature, signers, NAMESPACE)
+    Trust.read(signers).verify(TEXT, signature, NAMESPACE)
     revoked = tmp_path / "revoked_keys"
     revoked.write_text(key.private.with_suffix(".pub").read_text())
     with pytest.raises(SignatureError, match="revoked_keys revokes"):
-        verify(TEXT, signature, signers, NAMESPACE)
+        Trust.read(signers).verify(TEXT, signature, NAMESPACE)
 
 
 def test_empty_allowed_signers_trusts_nobody(key: Key, signers: Path) -> None:
@@ -146,7 +149,7 @@ def test_public_half_alone_is_enough_when_an_agent_holds_the_key(
         monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
         subprocess.run(["ssh-add", "-q", str(key.private)], check=True)
         key.private.unlink()
-        verify(TEXT, signature_by(key), signers, NAMESPACE)
+        Trust.read(signers).verify(TEXT, signature_by(key), NAMESPACE)
     finally:
         agent.terminate()
         agent.wait()
@@ -165,3 +168,30 @@ def test_missing_ssh_keygen_is_said(
     assert refusal(signature, signers) == (
         "cannot run ssh-keygen: not found; install openssh-client"
     )
+
+
+def test_revoked_keys_that_cannot_be_read_trust_nobody(key: Key, signers: Path) -> None:
+    signature = signature_by(key)
+    signers.with_name("revoked_keys").mkdir()
+    assert "cannot read" in refusal(signature, signers)
+
+
+def test_what_others_put_into_the_temporary_folder_decides_nothing(
+    key: Key, signers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signature = signature_by(key)
+    public = key.private.with_suffix(".pub").read_text()
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "revoked_keys").write_text(public)
+    monkeypatch.setenv("TMPDIR", str(shared))
+    Trust.of_key(public, NAMESPACE, "SIGNING_KEY").verify(TEXT, signature, NAMESPACE)
+    Trust.read(signers).verify(TEXT, signature, NAMESPACE)
+    assert [each.name for each in shared.iterdir()] == ["revoked_keys"]
+
+
+def test_key_trusted_for_one_namespace_signs_for_no_other(key: Key) -> None:
+    public = key.private.with_suffix(".pub").read_text()
+    trust = Trust.of_key(public, NAMESPACE, "SIGNING_KEY")
+    with pytest.raises(SignatureError):
+        trust.verify(TEXT, signature_by(key, namespace="git"), "git")
