@@ -57,10 +57,10 @@ build/settings: FORCE
 	@printf '%s\n' "$$NAME" "$$BUCKET" "$$REGION" "$$MAINTAINER" "$$SIGNING_KEY" \
 	  "$$(cat "$$SIGNING_KEY.pub" 2>&1)" >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(UPDATER): $(shell find scripts/autoupdate -type f -name '*.py') scripts/autoupdate/requirements.lock $(wildcard packaging/*.py) packaging/bundle build/version | .venv/.ready
+$(UPDATER): $(shell find scripts/autoupdate -type f -name '*.py') $(wildcard packaging/*.py) packaging/bundle build/version | .venv/.ready
 	@echo 'builds $@'
 	@$(PYTHON) packaging/bundle --name $(NAME)-autoupdate --version '$(VERSION)' --commit '$(COMMIT)' \
-	  --entry autoupdate.cli:main --requirements scripts/autoupdate/requirements.lock \
+	  --entry autoupdate.cli:main \
 	  --source scripts/autoupdate --output $@
 
 .PHONY: package

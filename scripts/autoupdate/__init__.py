@@ -9,9 +9,9 @@ What it trusts: the keys in ``allowed_signers``, and what they signed. The
 bucket, its metadata and its bodies are hostile until then.
 
 What depends on the machine's clock: S3 answers 403 when a request's time is
-more than 15 minutes off (botocore does not correct that; the error then says
-how far the clock is off), TLS certificates, credentials and keys with a limited
-validity expire by it, and times in log, report and state are its. Nothing else:
-intervals and time limits are monotonic, and the outcome of a restart is told
-from a *changed* ``since`` in ROLE.json, not from a later one.
+more than 15 minutes off (the error then says how far), TLS certificates,
+credentials and keys with a limited validity expire by it, and times in log,
+report and state are its. Nothing else: intervals and time limits are monotonic,
+and the outcome of a restart is told from a *changed* ``since`` in ROLE.json, not
+from a later one.
 """

@@ -5,6 +5,7 @@ The updater that runs asks it of the next one before it installs it.
 
 import os
 import shutil
+import ssl
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,10 +27,7 @@ def problems(settings: Settings) -> Iterator[str]:
         if not shutil.which(tool, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"):
             yield f"cannot find {tool}; install it"
     yield from _signers_problems(settings.allowed_signers)
-    try:
-        load_certificates(settings.ca_bundle)
-    except OSError as error:
-        yield f"cannot load certificates to trust for S3: {error}; see AWS_CA_BUNDLE"
+    yield from _certificate_problems(settings)
     try:
         StateFolder(settings.state_dir).load()
     except StateError as error:
@@ -38,6 +36,19 @@ def problems(settings: Settings) -> Iterator[str]:
     nearest = next(each for each in folders if each.exists())
     if not os.access(nearest, os.W_OK | os.X_OK):
         yield f"cannot write {nearest}; set AUTOUPDATE_STATE_DIR or run as root"
+
+
+def _certificate_problems(settings: Settings) -> Iterator[str]:
+    if settings.ca_bundle:
+        try:
+            load_certificates(settings.ca_bundle)
+        except OSError as error:
+            yield f"cannot load certificates to trust for S3: {error}; see AWS_CA_BUNDLE"
+        return
+    # OpenSSL looks into its folder when it meets a certificate, and not before.
+    system = ssl.get_default_verify_paths()
+    if not system.cafile and not (system.capath and any(Path(system.capath).iterdir())):
+        yield "the system trusts no certificate; install ca-certificates, or set AWS_CA_BUNDLE"
 
 
 def _signers_problems(path: Path) -> Iterator[str]:

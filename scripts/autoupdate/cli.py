@@ -24,6 +24,7 @@ from autoupdate.machine.machine import Machine
 from autoupdate.report import status
 from autoupdate.report.log import Log
 from autoupdate.settings import Settings
+from autoupdate.store.credentials import Credentials
 from autoupdate.store.s3 import S3Bucket
 from autoupdate.updater import Updater
 
@@ -46,7 +47,14 @@ EXIT_STATUSES: tuple[tuple[type[AutoupdateError], int, str], ...] = (
 def _updater(settings: Settings, folder: StateFolder, log: Log) -> Updater:
     folder.load()
     clock = SystemClock()
-    bucket = S3Bucket(settings.bucket, settings.region, settings.endpoint_url, settings.ca_bundle)
+    bucket = S3Bucket(
+        settings.bucket,
+        settings.region,
+        Credentials().get,
+        settings.endpoint_url,
+        settings.ca_bundle,
+        f"{PROGRAM}/{VERSION}",
+    )
     return Updater(settings, bucket, Machine(settings, clock, log), folder, clock, log)
 
 

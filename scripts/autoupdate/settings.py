@@ -47,7 +47,7 @@ class Settings:
     ca_bundle: Annotated[
         str,
         Setting("AWS_CA_BUNDLE", "", matching(r"|/.+", "an absolute path"),
-                "certificates to trust; empty: those that travel with this program"),
+                "certificates to trust; empty: those that the system trusts"),
     ]  # fmt: skip
     machine: Annotated[
         str, Setting("MACHINE", "{hostname}", _MACHINE, "this machine's name in its report")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from autoupdate.clock import time_limit
 from autoupdate.errors import MachineError
 from autoupdate.machine.programs import SYSTEM_PATH
+from autoupdate.time_limit import time_limit
 
 # A package of 4 MB unpacks to 15; one that unpacks to more than this is a bomb.
 MAX_UNPACKED_BYTES = 4 << 30

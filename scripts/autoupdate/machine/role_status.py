@@ -15,7 +15,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoupdate.clock import time_limit
+from autoupdate.time_limit import time_limit
 
 _MAX_BYTES = 1 << 16
 _STATES = frozenset({"starting", "ready", "restarting", "draining", "failed"})

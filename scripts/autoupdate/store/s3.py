@@ -1,8 +1,8 @@
-"""The bucket on S3: one kept-alive connection, requests signed by botocore.
+"""The bucket on S3: one kept-alive connection, on the standard library alone.
 
-botocore's own client would cost 46 MB and 2.6 ms of CPU a request, most of it
-for the description of an API of which three calls are used here. Its signer
-and its credential providers alone, over http.client, cost 31 MB and 0.9 ms.
+boto3's client would cost 46 MB and 2.6 ms of CPU a request, most of it for the
+description of an API of which three calls are used here; and a new machine,
+which asks by this very module for its first release, does not have it.
 """
 
 import http.client
@@ -10,17 +10,15 @@ import ssl
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.httpsession import DEFAULT_CA_BUNDLE
-
-from autoupdate.build_info import PROGRAM, VERSION
-from autoupdate.clock import time_limit
 from autoupdate.errors import BucketError
+from autoupdate.store import sigv4
 from autoupdate.store.answers import announced_length, refusal, why_unreached
 from autoupdate.store.bucket import Offer
-from autoupdate.store.credentials import CredentialChain
+from autoupdate.store.endpoint import bucket_url
+from autoupdate.store.keys import Keys
+from autoupdate.time_limit import time_limit
 
 # Of one call to the network, and of one whole request that is not a download.
 SOCKET_SECONDS = 10
@@ -34,13 +32,20 @@ class S3Bucket:
     """One bucket, over one connection."""
 
     def __init__(
-        self, bucket: str, region: str, endpoint_url: str = "", ca_bundle: str = ""
+        self,
+        bucket: str,
+        region: str,
+        keys: Callable[[], Keys],
+        endpoint_url: str = "",
+        ca_bundle: str = "",
+        user_agent: str = "slipway",
     ) -> None:
         self._region = region
-        self.base_url = _base_url(bucket, region, endpoint_url)
+        self._user_agent = user_agent
+        self.base_url = bucket_url(bucket, region, endpoint_url)
         self._host = urllib.parse.urlsplit(self.base_url).netloc
         self._ca_bundle = ca_bundle
-        self._credentials = CredentialChain()
+        self._keys = keys
         self._tls: ssl.SSLContext | None = None
         self._connection: http.client.HTTPConnection | None = None
 
@@ -96,8 +101,9 @@ class S3Bucket:
         knows what is still in it.
         """
         try:
+            keys = self._keys()  # which has bounds of its own
             with time_limit(seconds):
-                response = self._send(method, key, headers or {}, body)
+                response = self._send(keys, method, key, headers or {}, body)
                 if response.status != http.client.OK:
                     raise refusal(response, self._region)
                 yield response
@@ -113,26 +119,29 @@ class S3Bucket:
             raise
 
     def _send(
-        self, method: str, key: str, headers: Mapping[str, str], body: bytes
+        self, keys: Keys, method: str, key: str, headers: Mapping[str, str], body: bytes
     ) -> http.client.HTTPResponse:
         url = f"{self.base_url}/{urllib.parse.quote(key, safe='/~')}"
-        request = AWSRequest(method, url, {"User-Agent": _USER_AGENT, **headers}, data=body)
-        S3SigV4Auth(self._credentials.get(), "s3", self._region).add_auth(request)
+        headers = {"user-agent": self._user_agent, **headers}
+        request = _Request(
+            method,
+            urllib.parse.urlsplit(url).path,
+            sigv4.signed(method, url, headers, body, keys, self._region),
+            body,
+        )
         kept_alive = self._connection is not None and self._connection.sock is not None
         try:
-            return self._send_once(request, body)
+            return self._send_once(request)
         except ConnectionError:
             if not kept_alive:
                 raise
             # The server closed it while it was idle, which is its right (RFC 9112, 9.3).
             self.close()
-            return self._send_once(request, body)
+            return self._send_once(request)
 
-    def _send_once(self, request: AWSRequest, body: bytes) -> http.client.HTTPResponse:
+    def _send_once(self, request: "_Request") -> http.client.HTTPResponse:
         connection = self._connection = self._connection or self._connect()
-        target = urllib.parse.urlsplit(str(request.url)).path
-        headers = dict(request.headers.items())
-        connection.request(str(request.method), target, body or None, headers)
+        connection.request(request.method, request.path, request.body or None, request.headers)
         return connection.getresponse()
 
     def _connect(self) -> http.client.HTTPConnection:
@@ -142,25 +151,22 @@ class S3Bucket:
         return http.client.HTTPSConnection(self._host, timeout=SOCKET_SECONDS, context=self._tls)
 
 
+@dataclass(frozen=True)
+class _Request:
+    """A signed request, which may be sent twice."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
 def load_certificates(ca_bundle: str) -> ssl.SSLContext:
-    """Return a TLS context that trusts `ca_bundle`, or the certificates that botocore ships.
+    """Return a TLS context that trusts `ca_bundle`, or what the system trusts.
 
     It is made once: loading 140 certificates costs ten times a handshake.
 
     Raises:
         OSError: the file is missing or holds none.
     """
-    return ssl.create_default_context(cafile=ca_bundle or DEFAULT_CA_BUNDLE)
-
-
-_USER_AGENT = f"{PROGRAM}/{VERSION}"
-
-
-def _base_url(bucket: str, region: str, endpoint_url: str) -> str:
-    if endpoint_url:
-        return f"{endpoint_url.rstrip('/')}/{bucket}"
-    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    # AWS's certificate covers one label before s3 (Amazon S3 User Guide, Virtual hosting).
-    if "." in bucket:
-        return f"https://s3.{region}.{domain}/{bucket}"
-    return f"https://{bucket}.s3.{region}.{domain}"
+    return ssl.create_default_context(cafile=ca_bundle or None)

@@ -11,6 +11,8 @@ import pytest
 from raw_server import RawServer, Script, answering, raw_server
 
 from autoupdate.errors import BucketError
+from autoupdate.store.credentials import Credentials
+from autoupdate.store.endpoint import bucket_url
 from autoupdate.store.s3 import S3Bucket
 from develop.localcloud import LocalCloud
 
@@ -41,7 +43,7 @@ opened: list[S3Bucket] = []
 
 
 def at(url: str) -> S3Bucket:
-    opened.append(S3Bucket("a-bucket", "us-east-1", url))
+    opened.append(S3Bucket("a-bucket", "us-east-1", Credentials().get, url))
     return opened[-1]
 
 
@@ -254,7 +256,7 @@ def test_refusal_without_a_wrong_clock_blames_no_clock() -> None:
     ],
 )
 def test_address_follows_bucket_and_region(bucket: str, region: str, url: str) -> None:
-    assert S3Bucket(bucket, region).base_url == url
+    assert bucket_url(bucket, region) == url
 
 
 # Credentials
@@ -295,4 +297,4 @@ def test_credentials_come_from_the_instance_profile(
         assert imds.requests[0].startswith(b"PUT /latest/api/token")
         assert len(imds.requests) == 3, "asked once, not per poll"
     assert b"Credential=ASIAROLE/" in server.requests[0]
-    assert b"X-Amz-Security-Token: t0ken" in server.requests[0]
+    assert b"x-amz-security-token: t0ken" in server.requests[0]
