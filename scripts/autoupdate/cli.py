@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from autoupdate import check, settings
+from autoupdate import check, provision, settings
 from autoupdate.build_info import NAME, PROGRAM, VERSION
 from autoupdate.clock import SystemClock
 from autoupdate.errors import (
@@ -13,6 +13,7 @@ from autoupdate.errors import (
     HeldError,
     MachineError,
     PostponedError,
+    ProvisionError,
     RefusedError,
     SettingsError,
     StateError,
@@ -28,7 +29,7 @@ from autoupdate.store.credentials import Credentials
 from autoupdate.store.s3 import S3Bucket
 from autoupdate.updater import Updater
 
-USAGE = 2
+FAILED, USAGE = 1, 2
 
 # Cause by exit status; the first kind that fits.
 EXIT_STATUSES: tuple[tuple[type[AutoupdateError], int, str], ...] = (
@@ -41,12 +42,12 @@ EXIT_STATUSES: tuple[tuple[type[AutoupdateError], int, str], ...] = (
     (PostponedError, 9, "the release cannot be installed now; try again"),
     (HeldError, 10, "an operator's HOLD file stops updates"),
     (StoppedError, 11, "told to stop before it was done"),
+    (ProvisionError, 12, "a new machine does not serve yet, or sends no logs"),
 )
 
 
-def _updater(settings: Settings, folder: StateFolder, log: Log) -> Updater:
+def _updater(settings: Settings, folder: StateFolder, clock: SystemClock, log: Log) -> Updater:
     folder.load()
-    clock = SystemClock()
     bucket = S3Bucket(
         settings.bucket,
         settings.region,
@@ -62,7 +63,7 @@ def _run(settings: Settings, log: Log, *, once: bool) -> int:
     os.umask(0o022)
     folder = StateFolder(settings.state_dir)
     with folder.locked():
-        updater = _updater(settings, folder, log)
+        updater = _updater(settings, folder, SystemClock(), log)
         if once:
             problem = updater.look()
             return _exit_status(problem) if problem else 0
@@ -82,9 +83,29 @@ def _once(settings: Settings, log: Log) -> int:
 
 
 def _rehearse(settings: Settings, log: Log) -> int:
-    problem = _updater(settings, StateFolder(settings.state_dir), log).rehearse()
+    folder = StateFolder(settings.state_dir)
+    problem = _updater(settings, folder, SystemClock(), log).rehearse()
     # Held, it does what it is to do.
     return _exit_status(problem) if problem and not isinstance(problem, HeldError) else 0
+
+
+def _provision(log: Log) -> int:
+    os.umask(0o022)
+    given = provision.read_given(sys.stdin)
+    provision.write_settings(given, settings.file_of(os.environ))
+    found = settings.load(os.environ)
+    clock = SystemClock()
+    machine = Machine(found, clock, log)
+    if machine.installed_version() is None:
+        folder = StateFolder(found.state_dir)
+        with folder.locked():
+            _updater(found, folder, clock, log).provision()
+    failures = provision.start(found, machine)
+    for failure in failures:
+        log.say(failure)
+    # All the more where something failed.
+    provision.forward_logs(given, clock, log, machine)
+    return FAILED if failures else 0
 
 
 def _status(settings: Settings, log: Log) -> int:
@@ -101,15 +122,20 @@ def _check(settings: Settings, log: Log) -> int:
         log.say(f"check: {problem}")
     if not found:
         print(f"{PROGRAM} {VERSION}: ready")
-    return 1 if found else 0
+    return FAILED if found else 0
 
 
-COMMANDS: dict[str, tuple[Callable[[Settings, Log], int], str]] = {
-    "": (_daemon, "keep this machine on the release in the bucket, until SIGTERM"),
-    "--once": (_once, "look once, update if need be, and exit"),
-    "rehearse": (_rehearse, "look at the bucket once, and change nothing"),
-    "status": (_status, "say where this machine stands; asks no network"),
-    "check": (_check, "prove that this build works here; changes nothing"),
+def _with_settings(command: Callable[[Settings, Log], int]) -> Callable[[Log], int]:
+    return lambda log: command(settings.load(os.environ), log)
+
+
+COMMANDS: dict[str, tuple[Callable[[Log], int], str]] = {
+    "": (_with_settings(_daemon), "keep this machine on the release in the bucket, until SIGTERM"),
+    "--once": (_with_settings(_once), "look once, update if need be, and exit"),
+    "rehearse": (_with_settings(_rehearse), "look at the bucket once, and change nothing"),
+    "status": (_with_settings(_status), "say where this machine stands; asks no network"),
+    "check": (_with_settings(_check), "prove that this build works here; changes nothing"),
+    "provision": (_provision, "make a new machine serve: user-data's part, settings on stdin"),
 }
 
 
@@ -128,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.say(f"cannot understand {command!r}; see {PROGRAM} --help")
         return USAGE
     try:
-        return COMMANDS[command][0](settings.load(os.environ), log)
+        return COMMANDS[command][0](log)
     except AutoupdateError as error:
         log.say(str(error))
         return _exit_status(error)
@@ -146,7 +172,11 @@ def _help() -> str:
         for _, each in settings.declared()
     ]
     statuses = [(str(number), text) for _, number, text in EXIT_STATUSES]
-    others = [("0", "done"), ("1", "check found something missing"), (str(USAGE), "wrong usage")]
+    others = [
+        ("0", "done"),
+        (str(FAILED), "check found something missing; provision: a role does not start"),
+        (str(USAGE), "wrong usage"),
+    ]
     parts = (
         ("Usage", commands),
         (f"Settings, from the environment or /etc/default/{NAME} [default]", variables),

@@ -11,6 +11,7 @@ UndecidedError  the same, three times in a row at most; then refused
 RefusedError    nothing is changed; not tried again
 MachineError    a step of the installation failed; it is undone
 UndoneError     the release was installed and taken back; not tried again
+ProvisionError  a new machine does not serve yet
 ==============  ======================================================
 
 `release.ReleaseError` stands beside them, for the operator's tools too.
@@ -84,6 +85,10 @@ class UndoneError(AutoupdateError):
     def __init__(self, text: str, *, serving: bool) -> None:
         super().__init__(text)
         self.serving = serving
+
+
+class ProvisionError(AutoupdateError):
+    """A new machine does not serve, or not as it was told to."""
 
 
 class StoppedError(AutoupdateError):

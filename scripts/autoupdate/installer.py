@@ -121,6 +121,28 @@ class Installer:
         if not whole:
             raise RefusedError(f"refused {describe(release)}: its sha256 is not the signed one")
 
+    def install_first(self, release: Release) -> None:
+        """Install the first release of a machine, and keep it.
+
+        Without a proof, for nothing serves here that the release could harm, and
+        its roles prove themselves as they start. Without a journal, for there
+        is nothing to go back to: what was cut short is begun again.
+
+        Raises:
+            RefusedError: its package is not what was signed; never tried again.
+            PostponedError, MachineError: a dependency is missing, dpkg is busy, or fails.
+        """
+        package = self._folder.package(release)
+        try:
+            self._machine.look_through(release, package)
+        except MachineError as error:
+            self._refuse_unproven(release, error)
+        self._machine.install_dependencies(package)
+        self._log.say(f"{describe(release)}: installs")
+        with self._machine.packages_locked():
+            self._machine.install(package)
+        self.keep(release)
+
     def prove(self, release: Release) -> None:
         """Let the new build check itself, unpacked aside.
 
@@ -141,9 +163,12 @@ class Installer:
                 self._undecided.append(release)
                 if self._undecided.count(release) < MAX_ATTEMPTS:
                     raise UndecidedError(f"{describe(release)} waits: {error}") from error
-            reason = f"refused {describe(release)} before installing it: {error}"
-            self._refuse(release, reason, "refused")
-            raise RefusedError(reason) from error
+            self._refuse_unproven(release, error)
+
+    def _refuse_unproven(self, release: Release, error: Exception) -> NoReturn:
+        reason = f"refused {describe(release)} before installing it: {error}"
+        self._refuse(release, reason, "refused")
+        raise RefusedError(reason) from error
 
     def apply(self, release: Release) -> None:
         """Install, restart the roles, and wait until they are ready; else undo.

@@ -138,15 +138,10 @@ class Settings:
 def load(environ: Mapping[str, str], name: str = NAME) -> Settings:
     """Return the settings that `environ` and the settings file give.
 
-    The file is ``$SETTINGS_FILE``, by default ``/etc/default/NAME`` below ``$ROOT``.
-
     Raises:
         SettingsError: naming variable, value, bounds and origin.
     """
-    file = Path(
-        environ.get("SETTINGS_FILE")
-        or environ.get("ROOT", "/").rstrip("/") + f"/etc/default/{name}"
-    )
+    file = file_of(environ, name)
     in_file = read_file(file)
     words = {"name": name, "root": "", "hostname": socket.gethostname()}
     values: dict[str, Any] = {}
@@ -169,6 +164,12 @@ def load(environ: Mapping[str, str], name: str = NAME) -> Settings:
         if field == "root":
             words["root"] = text.rstrip("/")
     return Settings(name=name, environ=dict(environ), file=file, **values)
+
+
+def file_of(environ: Mapping[str, str], name: str = NAME) -> Path:
+    """Return ``$SETTINGS_FILE``, or ``/etc/default/NAME`` below ``$ROOT``; it need not be there."""
+    root = environ.get("ROOT", "/").rstrip("/")
+    return Path(environ.get("SETTINGS_FILE") or f"{root}/etc/default/{name}")
 
 
 def declared() -> Iterator[tuple[str, Setting]]:

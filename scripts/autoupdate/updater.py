@@ -72,6 +72,7 @@ class Updater:
         self._failures = 0
         self._answered_at = clock.monotonic()
         self._rehearses = False
+        self._provisions = False
 
     def run(self) -> None:
         """Look every interval, until told to stop."""
@@ -114,6 +115,20 @@ class Updater:
         self._conclude(problem)
         return problem
 
+    def provision(self) -> None:
+        """Look until a release is installed here, whose roles nobody has started yet.
+
+        Raises:
+            StoppedError: told to stop before that.
+        """
+        self._provisions = True
+        while self._folder.state.last_good is None:
+            problem = self.look()
+            if self._clock.stop_wanted:
+                raise StoppedError("told to stop before a release was installed")
+            if self._folder.state.last_good is None:
+                self._clock.rest(self._pause_after(problem))
+
     def rehearse(self) -> AutoupdateError | None:
         """Look once as always, but act on nothing; return what keeps it from looking.
 
@@ -150,6 +165,9 @@ class Updater:
             if self._folder.state.last_good is None and self._installer.is_installed(release):
                 # Installed by user-data or by hand: kept to go back to.
                 self._installer.keep(release)
+                return None
+            if self._provisions:
+                self._installer.install_first(release)
                 return None
             self._installer.prove(release)
             self._installer.apply(release)

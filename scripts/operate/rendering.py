@@ -7,6 +7,7 @@ Example::
     template = stack(channel, {"REGION": "eu-west-1"})
 """
 
+import ast
 import base64
 import json
 import lzma
@@ -30,9 +31,12 @@ MAX_TEMPLATE_BYTES = 51_200
 
 BOTH_ROLES = "web vision"
 
-MODULES = tuple(
-    f"release/{each}.py" for each in ("__init__", "format", "signature", "trust")
-)  # of the updater
+# What cloud-init/firstboot.py stands on, of the updater.
+MODULES = (
+    "errors", "time_limit", "release/format", "release/signature", "release/trust",
+    "store/answers", "store/bucket", "store/endpoint", "store/keys", "store/metadata", "store/s3",
+    "store/sigv4",
+)  # fmt: skip
 
 # What each may be, and what that is called; it is written into a settings file, a line each.
 OPTIONAL = {
@@ -95,11 +99,15 @@ def _common(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _fill_in(channel: Channel, settings: Mapping[str, str]) -> str:
     own = {"NAME": channel.name, "BUCKET": channel.bucket, "CHANNEL": channel.channel}
-    trusted = publishing.our_trust(channel).signers
+    trust = publishing.our_trust(channel)
+    if "${" in trust.signers:  # in the comment of a key
+        raise PublishError("the keys to trust hold ${, which CloudFormation would replace")
+    revoked = base64.b64encode(trust.revoked).decode()
     text = (CLOUD_INIT / "user-data").read_text()
     for line, filled in (
         ('SETTINGS: "dict[str, str]" = {}', f"SETTINGS = {json.dumps(own | dict(settings))}"),
-        ('ALLOWED_SIGNERS = ""', f"ALLOWED_SIGNERS = {trusted!r}"),
+        ('ALLOWED_SIGNERS = ""', f"ALLOWED_SIGNERS = {trust.signers!r}"),
+        ('REVOKED_KEYS = ""', f"REVOKED_KEYS = {revoked!r}"),
         ('PROGRAM = ""', f"PROGRAM = {_program()!r}"),
     ):
         before, found, after = text.partition(line)
@@ -110,15 +118,35 @@ def _fill_in(channel: Channel, settings: Mapping[str, str]) -> str:
 
 
 def _program() -> str:
-    """Return provision.py and the updater's own verifying modules, as user-data unpacks them."""
+    """Return firstboot.py and the updater's modules that it needs, as user-data unpacks them."""
+    sources = {f"autoupdate/{each}.py": UPDATER / f"{each}.py" for each in MODULES}
+    packages = {str(Path(path).parent) for path in sources}
     files = {
-        "provision.py": (CLOUD_INIT / "provision.py").read_text(),
-        "autoupdate/__init__.py": "",
-        **{f"autoupdate/{each}": (UPDATER / each).read_text() for each in MODULES},
+        **{f"{package}/__init__.py": "" for package in sorted(packages)},
+        **{path: _condensed(source) for path, source in sorted(sources.items())},
+        "firstboot.py": _condensed(CLOUD_INIT / "firstboot.py"),
     }
-    packed = lzma.compress(json.dumps(files).encode(), preset=9 | lzma.PRESET_EXTREME)
-    # Base64 and not the denser base85, which has ${ in it: CloudFormation would replace that.
-    return base64.b64encode(packed).decode()
+    filters = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "pb": 0}]
+    packed = lzma.compress(json.dumps(files).encode(), lzma.FORMAT_ALONE, filters=filters)
+    # CloudFormation would replace ${...}; a comma is no digit of base85.
+    return base64.b85encode(packed).decode().replace("$", ",")
+
+
+def _condensed(source: Path) -> str:
+    """Return a module without what only readers and type checkers need: 16 KB are not much."""
+    tree = ast.parse(source.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and _is_described(node):
+            node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+            for argument in (*node.args.args, *node.args.kwonlyargs):
+                argument.annotation = None
+    return ast.unparse(tree) + "\n"
+
+
+def _is_described(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> bool:
+    return ast.get_docstring(node) is not None
 
 
 def _check_size(what: str, text: str, most: int) -> None:

@@ -1,30 +1,24 @@
-"""make userdata, and what it renders: small, the same each time, and as strict as the updater."""
+"""make userdata, and what it renders: small, the same each time, with all that it needs."""
 
+import ast
+import base64
 import os
-import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from project import ROOT
 
-import provision
-from autoupdate.release.format import Release, to_metadata
-from autoupdate.release.signature import sign
 
-KEYS = {"AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "secret+/=", "Token": "token+/="}
-SETTINGS = {"NAME": "tiny", "BUCKET": "releases", "REGION": "eu-west-1", "CHANNEL": "stable"}
-
-
-def userdata(output: Path, key: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
+def userdata(
+    output: Path, key: Path, project: Path = ROOT, /, **environ: str
+) -> "subprocess.CompletedProcess[str]":
     inherited = {name: text for name, text in os.environ.items() if name in {"PATH", "HOME"}}
     settings = {"NAME": "tiny", "BUCKET": "releases", "SIGNING_KEY": str(key)}
     return subprocess.run(
-        [sys.executable, "-m", "operate.userdata", "--output", output], cwd=ROOT / "scripts",
+        [sys.executable, "-m", "operate.userdata", "--output", output], cwd=project / "scripts",
         env={**inherited, **settings, **environ}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -42,8 +36,13 @@ def test_user_data_is_small_the_same_each_time_and_shows_what_it_runs(
     assert signing_key.with_suffix(".pub").read_text().split()[1] in text
     shown = [sys.executable, str(tmp_path / "one"), "--show", str(tmp_path / "shown")]
     subprocess.run(shown, check=True)
-    shown_program = (tmp_path / "shown/provision.py").read_bytes()
-    assert shown_program == (ROOT / "cloud-init/provision.py").read_bytes()
+    shown_program = ast.parse((tmp_path / "shown/firstboot.py").read_text())
+    program = ast.parse((ROOT / "cloud-init/firstboot.py").read_text())
+    assert names_of(shown_program) == names_of(program)
+
+
+def names_of(program: ast.Module) -> list[str]:
+    return [each.name for each in program.body if isinstance(each, ast.FunctionDef | ast.ClassDef)]
 
 
 @pytest.mark.parametrize(
@@ -89,140 +88,48 @@ def test_user_data_provisions_nothing_when_it_is_asked_for_something_else(
         assert asked.stderr.startswith("usage: user-data")
 
 
-@pytest.mark.parametrize("bucket", ["releases", "releases.example.org"])
-def test_request_is_signed_as_botocore_signs_it(bucket: str) -> None:
-    host, path = provision.location({**SETTINGS, "BUCKET": bucket})
-    headers = provision.signed_headers(KEYS, "eu-west-1", host, path)
-    sent = {name: text for name, text in headers.items() if name not in {"host", "authorization"}}
-    request = AWSRequest("GET", f"https://{host}{path}", headers=sent)
-    request.context["timestamp"] = headers["x-amz-date"]
-    # botocore leaves the hash of the body to the header that S3 wants.
-    signer = SigV4Auth(Credentials(KEYS["AccessKeyId"], KEYS["SecretAccessKey"]), "s3", "eu-west-1")
-    text = signer.string_to_sign(request, signer.canonical_request(request))
-    expected = signer.signature(text, request)
-    assert re.search(r"Signature=(\w+)$", headers["authorization"])[1] == expected  # type: ignore[index]
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Copy what user-data is rendered from, with a packaging folder to put keys into."""
+    for each in ("scripts/operate", "scripts/autoupdate", "cloud-init"):
+        shutil.copytree(ROOT / each, tmp_path / "project" / each)
+    (tmp_path / "project/packaging").mkdir()
+    return tmp_path / "project"
 
 
-def release(**changes: object) -> Release:
-    fields: dict[str, object] = {
-        "package": "tiny-server", "version": "1.0-1", "architecture": "all", "sha256": "0" * 64,
-        "size": 1, "sequence": 1, "published": "2026-11-23T08:10:00Z", "commit": "",
-        "channel": "stable",
+def test_four_large_keys_fit(project: Path, tmp_path: Path) -> None:
+    lines = []
+    for number in range(4):
+        key = tmp_path / f"key{number}"
+        comment = ["-C", f"someone.with.a.name{number}@example.org"]
+        keygen = ["ssh-keygen", "-q", "-t", "rsa", "-b", "4096", "-N", "", *comment, "-f", str(key)]
+        subprocess.run(keygen, check=True)
+        public = key.with_suffix(".pub").read_text()
+        lines.append(f'tiny-release namespaces="tiny-release" {public}')
+    (project / "packaging/allowed_signers").write_text("".join(lines))
+    # With all that a stack fills in.
+    optional = {
+        "ROLES": "web vision", "ROLE_ID": "A" * 21, "LOG_HOST": "logs7.papertrailapp.com:12345",
+        "QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/tiny-jobs-XXXXXXXXXXXX",
+        "BUCKET_URL": "s3://tiny-pictures-xxxxxxxxxxxx-xxxxxxxxxxxx",
     }  # fmt: skip
-    return Release(**{**fields, **changes})  # type: ignore[arg-type]
+    made = userdata(tmp_path / "one", tmp_path / "key0", project, **optional)
+    assert made.returncode == 0, made.stderr
+    assert "".join(lines).splitlines()[3].split()[3] in (tmp_path / "one").read_text()
 
 
-def metadata(made: Release, key: Path, namespace: str = "tiny-release") -> dict[str, str]:
-    return to_metadata(made, sign(made.to_json(), key, namespace))
+def test_revocations_travel_too(project: Path, tmp_path: Path, signing_key: Path) -> None:
+    public = signing_key.with_suffix(".pub")
+    shutil.copy(public, project / "packaging/revoked_keys")
+    assert userdata(tmp_path / "one", signing_key, project).returncode == 0
+    assert base64.b64encode(public.read_bytes()).decode() in (tmp_path / "one").read_text()
 
 
-@pytest.mark.parametrize(
-    ("changes", "cause"),
-    [
-        ({"package": "mail-server"}, "its package is mail-server"),
-        ({"channel": "beta"}, "its channel is beta"),
-        ({"architecture": "riscv64"}, "its architecture is riscv64"),
-    ],
-)
-def test_release_for_others_is_refused(
-    signing_key: Path, changes: dict[str, object], cause: str
+def test_key_whose_comment_cloudformation_would_fill_in_is_refused(
+    project: Path, tmp_path: Path, signing_key: Path
 ) -> None:
-    trusted = f"tiny-release {signing_key.with_suffix('.pub').read_text()}"
-    assert provision.verified(SETTINGS, trusted, metadata(release(), signing_key)) == release()
-    with pytest.raises(provision.ProvisionError, match=cause):
-        provision.verified(SETTINGS, trusted, metadata(release(**changes), signing_key))
-
-
-def test_release_that_nobody_trusted_has_signed_is_refused(
-    signing_key: Path, tmp_path: Path
-) -> None:
-    stranger = tmp_path / "stranger"
-    keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "stranger", "-f", str(stranger)]
-    subprocess.run(keygen, check=True)
-    trusted = f"tiny-release {signing_key.with_suffix('.pub').read_text()}"
-    for bad in (
-        metadata(release(), stranger),
-        metadata(release(), signing_key, "other"),
-        {"release": release().to_json(), "signature": ""},
-    ):
-        with pytest.raises(provision.ProvisionError, match="refused what is in the bucket"):
-            provision.verified(SETTINGS, trusted, bad)
-
-
-class Ran:
-    """Records the commands of a machine, and answers as it is told."""
-
-    def __init__(self, fails: str = "") -> None:
-        self.commands: list[str] = []
-        self._fails = fails
-
-    def __call__(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        self.commands.append(" ".join(command))
-        failed = bool(self._fails) and self._fails in self.commands[-1]
-        return subprocess.CompletedProcess(command, int(failed), "", "what it says" * failed)
-
-
-def test_updater_is_started_even_if_a_role_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = Ran(fails="tiny-web")
-    monkeypatch.setattr(provision, "run", ran)
-    failures = provision.start({**SETTINGS, "ROLES": "web vision"})
-    assert failures == ["tiny-web does not start: what it says"]
-    assert [each.split()[-1] for each in ran.commands] == [
-        "tiny-web.service", "tiny-vision.service", "tiny-autoupdate.service"
-    ]  # fmt: skip
-
-
-def test_logs_are_forwarded_and_told_of_where_a_role_does_not_start(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def nowhere(settings: object) -> None:
-        raise provision.ProvisionError("cannot forward logs")
-
-    monkeypatch.setattr(provision, "write_settings", lambda settings: None)
-    monkeypatch.setattr(provision, "install_release", lambda settings, signers: None)
-    monkeypatch.setattr(provision, "run", Ran(fails="tiny-web"))
-    monkeypatch.setattr(provision, "forward_logs", nowhere)
-    assert provision.main({**SETTINGS, "ROLES": "web"}, "") == 1
-    assert capsys.readouterr().err.splitlines() == [
-        "user-data: failed: tiny-web does not start: what it says",
-        "user-data: failed: cannot forward logs",
-    ]
-
-
-def test_package_lists_are_fetched_only_if_that_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for fails, commands in (("", ["install"]), ("install", ["install", "update", "install"])):
-        ran = Ran(fails)
-        monkeypatch.setattr(provision, "run", ran)
-        if fails:
-            with pytest.raises(provision.NotYetError, match=r"cannot install x\.deb: what"):
-                provision.install(Path("x.deb"))
-        else:
-            provision.install(Path("x.deb"))
-        found = [re.search(r" (install|update)\b", each) for each in ran.commands]
-        assert [each[1] for each in found if each] == commands
-
-
-def test_what_may_pass_is_tried_again_until_time_is_up(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-
-    def sleep(pause: float) -> None:
-        clock[0] += pause
-
-    monkeypatch.setattr("time.sleep", sleep)
-    answers: list[str | None] = ["no release yet", "no release yet", None]
-
-    def attempt() -> str:
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        if answer:
-            raise provision.NotYetError(answer)
-        return "done"
-
-    assert provision.patiently(attempt) == "done"
-    # Said once, however often it is tried.
-    assert capsys.readouterr().err == "user-data: no release yet; tries again\n"
-    answers[:] = ["the mirror is away"]
-    with pytest.raises(provision.ProvisionError, match=r"gave up after 18\d\d s: the mirror"):
-        provision.patiently(attempt)
+    line = f"tiny-release {signing_key.with_suffix('.pub').read_text().strip()} ${{USER}}\n"
+    (project / "packaging/allowed_signers").write_text(line)
+    made = userdata(tmp_path / "one", signing_key, project)
+    assert made.returncode == 1
+    assert "the keys to trust hold ${" in made.stderr

@@ -43,6 +43,15 @@ class Init(Protocol):
             MachineError: the init does not do what it is asked.
         """
 
+    def enable(self, role: str, seconds: float) -> None:
+        """Start the role now, and from now on whenever the machine boots.
+
+        Returns when it is ready, where the init can tell that.
+
+        Raises:
+            MachineError: it does not start within `seconds`.
+        """
+
 
 def detect(root: Path, service: str) -> Init:
     """Return the init that looks after the roles below `root`."""
@@ -87,6 +96,9 @@ class Systemd:
             return Told.NOT_YET  # it has ended just now
         return Told.SIGNALLED
 
+    def enable(self, role: str, seconds: float) -> None:
+        self._systemctl("enable", "--now", f"{self._service}-{role}.service", seconds=seconds)
+
     def _properties(self, unit: str) -> dict[str, str]:
         names = ("LoadState", "ActiveState", "UnitFileState", "MainPID")
         output = self._systemctl("show", f"--property={','.join(names)}", unit).output
@@ -94,8 +106,8 @@ class Systemd:
         return {name: found.get(name, "") for name in names}
 
     @staticmethod
-    def _systemctl(*words: str) -> Ended:
-        ended = run(["systemctl", "--no-pager", "--no-ask-password", *words], seconds=_SECONDS)
+    def _systemctl(*words: str, seconds: float = _SECONDS) -> Ended:
+        ended = run(["systemctl", "--no-pager", "--no-ask-password", *words], seconds=seconds)
         if not ended.succeeded:
             raise MachineError(f"systemctl {words[0]} {words[-1]} failed: {ended.cause}")
         return ended
@@ -125,6 +137,15 @@ class Upstart:
             return Told.NOT_YET
         return Told.SIGNALLED if role_status.send_usr2(status) else Told.NOT_YET
 
+    def enable(self, role: str, seconds: float) -> None:
+        # The job's own `start on` is what starts it at each boot.
+        job = f"{self._service}-{role}"
+        if "start/" in _initctl("status", job).output:
+            return
+        started = _initctl("start", job, seconds=seconds)
+        if not started.succeeded:
+            raise MachineError(f"initctl start {job} failed: {started.cause}")
+
 
 class NoInit:
     """Somebody else starts the roles; ROLE.json alone says where they are."""
@@ -137,6 +158,9 @@ class NoInit:
             return Told.SIGNALLED
         return Told.ABSENT
 
+    def enable(self, role: str, seconds: float) -> None:
+        raise MachineError("no init that this program knows looks after this machine")
 
-def _initctl(*words: str) -> Ended:
-    return run([INITCTL, *words], seconds=_SECONDS)
+
+def _initctl(*words: str, seconds: float = _SECONDS) -> Ended:
+    return run([INITCTL, *words], seconds=seconds)

@@ -14,7 +14,7 @@ from autoupdate import settings as settings_module
 from autoupdate.build_info import IS_BUNDLE, VERSION
 from autoupdate.clock import Clock
 from autoupdate.errors import MachineError, SettingsError
-from autoupdate.machine import dependencies, init, proof
+from autoupdate.machine import dependencies, init, proof, role_status
 from autoupdate.machine.dpkg import Dpkg
 from autoupdate.machine.programs import run
 from autoupdate.machine.role_status import RoleStatus
@@ -39,10 +39,11 @@ class Machine:
             lock_seconds=settings.lock_seconds,
             install_seconds=settings.install_seconds,
         )
+        self._init = init.detect(settings.root, settings.name)
         self._roles = Roles(
             settings.roles,
             settings.runtime_dir,
-            init.detect(settings.root, settings.name),
+            self._init,
             clock,
             log,
             ready_seconds=settings.ready_seconds,
@@ -69,18 +70,26 @@ class Machine:
         """Raise unless `deb` is what was signed and passes its own checks; see proof.prove."""
         proof.prove(self._settings, self._dpkg, deb, release)
 
+    def look_through(self, release: Release, deb: Path) -> None:
+        """Raise unless `deb` is what was signed, and no more; see proof.look_through."""
+        proof.look_through(self._settings, self._dpkg, deb, release)
+
     def install_dependencies(self, deb: Path) -> None:
         """Let apt-get install what `deb` needs and is not there; raises PostponedError."""
         if not self._dpkg.is_the_system:
             return
         missing = dependencies.unmet(self._dpkg.fields(deb).depends, self._dpkg)
         if missing:
-            dependencies.install(
-                missing,
-                self._log,
-                lock_seconds=self._settings.lock_seconds,
-                install_seconds=self._settings.install_seconds,
-            )
+            self.install_packages(missing)
+
+    def install_packages(self, clauses: list[str]) -> None:
+        """Let apt-get install what satisfies `clauses`; raises PostponedError."""
+        dependencies.install(
+            clauses,
+            self._log,
+            lock_seconds=self._settings.lock_seconds,
+            install_seconds=self._settings.install_seconds,
+        )
 
     def packages_locked(self) -> AbstractContextManager[None]:
         """Keep other package managers out; raises PostponedError when one stays too long."""
@@ -89,6 +98,17 @@ class Machine:
     def install(self, deb: Path) -> None:
         """Install `deb` over what is there; raises MachineError."""
         self._dpkg.install(deb)
+
+    def enable(self, role: str) -> None:
+        """Start a role, or the updater, now and at each boot; raises MachineError."""
+        try:
+            self._init.enable(role, self._settings.ready_seconds)
+        except MachineError as error:
+            # What it says of itself tells more than its init does.
+            status = role_status.read(self._settings.runtime_dir / f"{role}.json")
+            if status and status.error:
+                raise MachineError(status.error) from error
+            raise
 
     def restart_roles(self, version: str) -> list[str]:
         """Make every role serve `version`; return those that run here; raises MachineError."""

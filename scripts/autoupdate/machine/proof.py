@@ -29,8 +29,7 @@ def prove(settings: Settings, dpkg: Dpkg, deb: Path, release: Release) -> None:
         UndecidedError: a check was cut for time, or killed from outside.
         PostponedError: there is no room for it.
     """
-    contents.check(deb, settings.name)
-    _compare_fields(dpkg, deb, release)
+    look_through(settings, dpkg, deb, release)
     folder = settings.proof_dir
     _empty(folder)
     try:
@@ -46,6 +45,16 @@ def prove(settings: Settings, dpkg: Dpkg, deb: Path, release: Release) -> None:
         raise PostponedError(f"cannot unpack {release.version} aside: {error}") from error
     finally:
         _empty(folder)
+
+
+def look_through(settings: Settings, dpkg: Dpkg, deb: Path, release: Release) -> None:
+    """Compare `deb` with what was signed, and with what a service's package may hold.
+
+    Raises:
+        MachineError: it is another, or would put more on this machine.
+    """
+    contents.check(deb, settings.name)
+    _compare_fields(dpkg, deb, release)
 
 
 # Fields by which a package removes, outranks or poses as others: a service needs none.

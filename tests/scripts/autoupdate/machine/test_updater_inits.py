@@ -119,3 +119,32 @@ def test_upstart_leaves_an_unknown_job_alone(initctl: Recorder) -> None:
 
 def test_root_of_its_own_has_no_init(tmp_path: Path) -> None:
     assert isinstance(init.detect(tmp_path, "panorama"), NoInit)
+
+
+# From now on, at each boot
+
+
+def test_systemd_enables_and_starts_in_one_call(systemctl: Recorder) -> None:
+    Systemd("panorama").enable("web", 60)
+    [call] = systemctl.calls()
+    assert call.endswith("enable --now panorama-web.service")
+
+
+def test_role_that_systemd_cannot_start_is_said(systemctl: Recorder) -> None:
+    systemctl.answers("Job for panorama-web.service failed.", status=1)
+    with pytest.raises(MachineError, match=r"Job for panorama-web\.service failed"):
+        Systemd("panorama").enable("web", 60)
+
+
+def test_upstart_starts_a_job_unless_it_runs(initctl: Recorder) -> None:
+    initctl.answers("panorama-web stop/waiting")
+    Upstart("panorama").enable("web", 60)
+    assert initctl.calls() == ["status panorama-web", "start panorama-web"]
+    initctl.answers("panorama-web start/running, process 999")
+    Upstart("panorama").enable("web", 60)
+    assert initctl.calls()[2:] == ["status panorama-web"]
+
+
+def test_nothing_is_enabled_without_an_init() -> None:
+    with pytest.raises(MachineError, match="no init"):
+        NoInit().enable("web", 60)

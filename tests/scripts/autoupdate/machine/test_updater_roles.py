@@ -24,6 +24,9 @@ class RespawningInit:
     def tell(self, role: str, status: RoleStatus | None) -> Told:
         return Told.SIGNALLED
 
+    def enable(self, role: str, seconds: float) -> None:
+        raise NotImplementedError
+
 
 class Story:
     """A clock: while the updater rests, the role writes its next status; the last one stays."""
