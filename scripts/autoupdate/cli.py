@@ -21,9 +21,9 @@ from autoupdate.errors import (
     UndoneError,
 )
 from autoupdate.journal.state_folder import StateFolder
+from autoupdate.log import Log
 from autoupdate.machine.machine import Machine
 from autoupdate.report import status
-from autoupdate.report.log import Log
 from autoupdate.settings import Settings
 from autoupdate.store.credentials import Credentials
 from autoupdate.store.s3 import S3Bucket

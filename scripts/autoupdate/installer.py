@@ -21,9 +21,9 @@ from autoupdate.errors import (
 )
 from autoupdate.journal.state import Journal, Refusal, Step
 from autoupdate.journal.state_folder import StateFolder
+from autoupdate.log import Log, one_line
 from autoupdate.machine.machine import Machine
 from autoupdate.release.format import Release
-from autoupdate.report.log import Log, one_line
 from autoupdate.settings import Settings
 from autoupdate.store.bucket import Bucket, Offer
 

@@ -14,9 +14,9 @@ from autoupdate.build_info import NAME
 from autoupdate.clock import Clock
 from autoupdate.errors import AutoupdateError, PostponedError, ProvisionError, SettingsError
 from autoupdate.journal import durable
+from autoupdate.log import Log
 from autoupdate.machine import logs
 from autoupdate.machine.machine import Machine
-from autoupdate.report.log import Log
 from autoupdate.settings import Settings
 from autoupdate.store import metadata
 from autoupdate.store.bucket import pause

@@ -24,11 +24,11 @@ from autoupdate.errors import (
 )
 from autoupdate.installer import Installer
 from autoupdate.journal.state_folder import StateFolder
+from autoupdate.log import Log, one_line
 from autoupdate.machine.machine import Machine
 from autoupdate.release.format import Release
 from autoupdate.release.signature import SignatureError
 from autoupdate.release.trust import Trust
-from autoupdate.report.log import Log, one_line
 from autoupdate.report.report import Reporter, Standing
 from autoupdate.settings import Settings
 from autoupdate.store.bucket import Bucket, Offer, pause

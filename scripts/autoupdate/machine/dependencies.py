@@ -7,9 +7,9 @@ network beside the bucket, and going back never does.
 import re
 
 from autoupdate.errors import PostponedError
+from autoupdate.log import Log
 from autoupdate.machine.dpkg import Dpkg, unattended_environment
 from autoupdate.machine.programs import Ended, run
-from autoupdate.report.log import Log
 
 # One alternative, as in "libtbb12 (>= 2021.8)"; qualifiers such as :any are for apt.
 _ALTERNATIVE = re.compile(r"([a-z0-9][a-z0-9+.-]+)(?::\w+)?(?:\s*\(\s*([<>=]+)\s*([^\s)]+)\s*\))?")

@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 from autoupdate.clock import Clock
 from autoupdate.errors import MachineError, PostponedError
+from autoupdate.log import Log
 from autoupdate.machine.programs import SYSTEM_PATH, Ended, run
-from autoupdate.report.log import Log
 
 _QUERY_SECONDS = 60
 _UNPACK_SECONDS = 300

@@ -14,13 +14,13 @@ from autoupdate import settings as settings_module
 from autoupdate.build_info import IS_BUNDLE, VERSION
 from autoupdate.clock import Clock
 from autoupdate.errors import MachineError, SettingsError
+from autoupdate.log import Log
 from autoupdate.machine import dependencies, init, proof, role_status
 from autoupdate.machine.dpkg import Dpkg
 from autoupdate.machine.programs import run
 from autoupdate.machine.role_status import RoleStatus
 from autoupdate.machine.roles import Roles
 from autoupdate.release.format import Release
-from autoupdate.report.log import Log
 from autoupdate.settings import Settings
 
 _VERSION_SECONDS = 30

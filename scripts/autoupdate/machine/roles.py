@@ -6,10 +6,10 @@ from pathlib import Path
 
 from autoupdate.clock import Clock
 from autoupdate.errors import MachineError, StoppedError
+from autoupdate.log import Log
 from autoupdate.machine import role_status
 from autoupdate.machine.init import Init, Told
 from autoupdate.machine.role_status import RoleStatus
-from autoupdate.report.log import Log
 
 _TICK_SECONDS = 0.1
 

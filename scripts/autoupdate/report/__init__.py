@@ -1,1 +1,1 @@
-"""What the updater tells: the log, the report in the bucket, `status`."""
+"""What the updater tells of its machine: the report in the bucket, and `status`."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from autoupdate.build_info import VERSION
 from autoupdate.clock import Clock
 from autoupdate.errors import BucketError
+from autoupdate.log import Log, one_line
 from autoupdate.machine.role_status import RoleStatus
-from autoupdate.report.log import Log, one_line
 from autoupdate.settings import Settings
 from autoupdate.store.bucket import Bucket, pause
 

@@ -1,9 +1,9 @@
 """`status`: what the updater's own files say, for people. Asks no network."""
 
 from autoupdate.journal.state import State
+from autoupdate.log import one_line
 from autoupdate.machine.machine import Machine
 from autoupdate.release.format import Release
-from autoupdate.report.log import one_line
 from autoupdate.settings import Settings
 
 

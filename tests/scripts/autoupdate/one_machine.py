@@ -29,8 +29,8 @@ from autoupdate.clock import Clock, utc_text
 from autoupdate.errors import AutoupdateError
 from autoupdate.journal.state import State
 from autoupdate.journal.state_folder import StateFolder
+from autoupdate.log import Log
 from autoupdate.machine.machine import Machine
-from autoupdate.report.log import Log
 from autoupdate.settings import Settings
 from autoupdate.updater import Updater
 from develop.ports import free_port

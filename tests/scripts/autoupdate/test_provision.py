@@ -17,9 +17,9 @@ from autoupdate.errors import (
     SettingsError,
     StoppedError,
 )
+from autoupdate.log import Log
 from autoupdate.machine import logs
 from autoupdate.machine.machine import Machine
-from autoupdate.report.log import Log
 
 
 class Then:

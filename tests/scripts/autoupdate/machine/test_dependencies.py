@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from one_machine import PatientClock
 
+from autoupdate.log import Log
 from autoupdate.machine import dependencies
 from autoupdate.machine.dpkg import Dpkg
-from autoupdate.report.log import Log
 
 INSTALLED = {"python3": "3.11.2-1", "libtbb12": "2021.8.0-2", "openssh-client": "1:9.2p1-2"}
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from autoupdate.errors import MachineError
+from autoupdate.log import Log
 from autoupdate.machine.init import Told
 from autoupdate.machine.role_status import RoleStatus
 from autoupdate.machine.roles import Roles
-from autoupdate.report.log import Log
 
 
 class RespawningInit:
