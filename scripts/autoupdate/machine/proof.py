@@ -81,7 +81,8 @@ def _check(settings: Settings, tree: Path, cache: Path, program: str) -> None:
     user = _owner_of_roles(settings) if program == settings.name else None
     environ = {
         **settings.environ,
-        "SETTINGS_FILE": str(settings.file),
+        # A machine may do without: its settings may all be in the environment.
+        "SETTINGS_FILE": str(settings.file) if settings.file.exists() else os.devnull,
         # As the roles' user it unpacks itself where the roles will start it; else aside.
         "CACHE_DIR": str(settings.cache_dir if user else cache),
         # The keys that the new package brings decide on the next release.

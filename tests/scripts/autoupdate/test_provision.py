@@ -51,7 +51,7 @@ def test_first_release_is_installed_and_kept_without_asking_it_for_a_proof(
     machine: OneMachine,
 ) -> None:
     # Its roles prove themselves as they start, and there is nothing to protect from it.
-    machine.publish(machine.package("1.0-1", fault="check"), sequence=3)
+    machine.publish(machine.package("1.0-1", fault="check fails"), sequence=3)
     machine.updater.provision()
     assert machine.installed() == "1.0-1"
     assert machine.state.last_good and machine.state.last_good.sequence == 3

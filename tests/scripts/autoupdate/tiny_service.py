@@ -31,6 +31,10 @@ def main() -> int:
 def check() -> int:
     # What it unpacks goes where it is told, and nowhere else.
     Path(os.environ["CACHE_DIR"], "unpacked").write_text(VERSION)
+    # The machine may be one whose settings are all in the environment.
+    if not Path(os.environ["SETTINGS_FILE"]).exists():
+        print("SETTINGS_FILE is not there")
+        return 1
     if FAULT == "check hangs":
         subprocess.Popen(["sleep", "1000"])
         time.sleep(1000)
