@@ -45,8 +45,8 @@ class Application:
         self.folder = folder
         self.name = name
         self.source = folder / "source"
-        for package in ("panorama", "handoff"):
-            shutil.copytree(ROOT / "app" / package, self.source / package)
+        for package in ("app/panorama", "scripts/handoff"):
+            shutil.copytree(ROOT / package, self.source / Path(package).name)
         web = self.source / "panorama/web.py"
         text = web.read_text()
         if text.count(BEFORE) != 1:

@@ -110,8 +110,8 @@ class Installation:
     def edited(self, version: str, edits: Mapping[str, tuple[str, str]]) -> Path:
         """Build the service with `edits`: file of app/panorama -> (text, what becomes of it)."""
         source = self.folder / f"source-{version}"
-        for package in ("panorama", "handoff"):
-            shutil.copytree(ROOT / "app" / package, source / package)
+        for package in ("app/panorama", "scripts/handoff"):
+            shutil.copytree(ROOT / package, source / Path(package).name)
         for name, (before, after) in edits.items():
             file = source / "panorama" / name
             text = file.read_text()

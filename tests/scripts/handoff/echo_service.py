@@ -21,12 +21,12 @@ from waiting import wait_for
 
 from develop.ports import free_port
 
-APP = ROOT / "app"
+SCRIPTS = ROOT / "scripts"
 
 BUILD = """\
 #!{python}
 import os, signal, socket, sys, threading, time
-sys.path.insert(0, {app!r})
+sys.path.insert(0, {scripts!r})
 from pathlib import Path
 from handoff import Generation, HandoffError, Role, Supervisor
 
@@ -82,7 +82,7 @@ def write_build(
     new.write_text(
         BUILD.format(
             python=sys.executable,
-            app=str(APP),
+            scripts=str(SCRIPTS),
             path=str(path),
             version=version,
             before_ready=before_ready,
