@@ -1,8 +1,6 @@
 """One generation of the role `web`: gunicorn, keeping the handoff protocol."""
 
-import ctypes
 import os
-import signal
 import sys
 from typing import Any
 
@@ -12,6 +10,7 @@ import gunicorn.workers.gthread
 from flask import Flask
 
 from handoff import Generation
+from handoff.children import end_with_parent
 from panorama.build_info import NAME, VERSION
 from panorama.jobs import StoreError
 from panorama.patience import wait_for_stores
@@ -24,8 +23,6 @@ KEEPALIVE_SECONDS = 75
 
 # A worker that gives no sign of life for so long is replaced.
 WORKER_TIMEOUT_SECONDS = 60
-
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 class Worker(gunicorn.workers.gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -92,7 +89,8 @@ class _Server(gunicorn.app.base.BaseApplication):  # type: ignore[misc]  # gunic
             "control_socket_disable": True,
             "proc_name": f"{NAME} web",
             "loglevel": "warning",
-            "post_fork": _die_with_the_leader,
+            # The leader's sudden death is its workers' too.
+            "post_fork": lambda _arbiter, worker: end_with_parent(worker.ppid),
             "post_worker_init": self._prove,
             "child_exit": self._refuse_dying_workers,
         }
@@ -148,10 +146,3 @@ def check_health(app: Flask) -> None:
     version = answer.get_json()["version"]
     if version != VERSION:
         raise UnhealthyError(f"GET /healthz: version {version}, this build is {VERSION}")
-
-
-def _die_with_the_leader(_arbiter: Any, worker: Any) -> None:
-    """In a new worker: make the leader's sudden death its own (gunicorn's post_fork)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != worker.ppid:
-        sys.exit(1)

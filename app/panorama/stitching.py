@@ -1,18 +1,18 @@
 """Runs the helper `stitch`, which reads strangers' pictures, in a bounded process of its own."""
 
-import ctypes
 import os
 import re
 import resource
 import selectors
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO
 
+from handoff.children import end_with_parent
 from panorama.build_info import NAME
 from panorama.settings import Settings
 
@@ -23,9 +23,6 @@ MAX_FILE_BYTES = 512 << 20
 MAX_OPEN_FILES = 128
 MAX_MESSAGE_BYTES = 2000
 NICE = 5  # web answers first
-
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-_libc = ctypes.CDLL(None)
 
 
 class StitchError(Exception):
@@ -67,7 +64,7 @@ def check_helper(settings: Settings) -> str:
             text=True,
             timeout=settings.stitch_seconds,
             check=True,
-            preexec_fn=lambda: _limit(settings),  # no threads in vision
+            preexec_fn=partial(_limit, settings, os.getpid()),  # no threads in vision
         )
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
@@ -96,7 +93,7 @@ def stitch(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                preexec_fn=lambda: _limit(settings),  # noqa: PLW1509  # no threads in vision
+                preexec_fn=partial(_limit, settings, os.getpid()),  # noqa: PLW1509  # no threads in vision
             )
         except OSError as error:
             raise HelperMissingError(f"{helper} does not run: {error.strerror}") from error
@@ -144,9 +141,9 @@ def _explain(status: int, errors: Path) -> str:
     return "stitching needs more time or memory than one job may have; try fewer or smaller photos"
 
 
-def _limit(settings: Settings) -> None:
+def _limit(settings: Settings, parent_pid: int) -> None:
     """In the forked child: bound what the helper may use, and tie its life to ours."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent(parent_pid)
     os.nice(NICE)
     memory = settings.stitch_memory_mb << 20
     for limit, bound in (

@@ -15,12 +15,13 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 import boto3
 
-from develop.children import end_with_parent
+from handoff.children import end_with_parent
 
 START_SECONDS = 60
 
@@ -47,7 +48,7 @@ class LocalCloud:
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
-            preexec_fn=end_with_parent,  # noqa: PLW1509
+            preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509
         )
         try:
             self.environ = _environment(self._wait_until_it_answers(self._process))

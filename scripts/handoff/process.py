@@ -1,6 +1,5 @@
 """The supervisor's side of one generation: start it, hear its proof, end it."""
 
-import ctypes
 import fcntl
 import json
 import os
@@ -11,9 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from handoff import protocol
-
-_libc = ctypes.CDLL(None, use_errno=True)
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+from handoff.children import end_with_parent
 
 # Descriptors are moved above this before they are laid out from 3 on.
 _HIGH_FD = 100
@@ -169,9 +166,7 @@ def _become_generation(
         # A group of its own: Ctrl-C in a terminal reaches the supervisor alone.
         os.setpgid(0, 0)
         # The supervisor's death, however sudden, is ours, whatever the init does.
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != supervisor_pid:
-            os._exit(1)
+        end_with_parent(supervisor_pid)
         high = [
             fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD)
             for fd in (*listeners, proof_fd, gate_fd)

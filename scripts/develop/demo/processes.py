@@ -6,9 +6,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from develop.children import end_with_parent
+from handoff.children import end_with_parent
 
 STOP_SECONDS = 15
 
@@ -33,7 +34,7 @@ def start(
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=end_with_parent,  # noqa: PLW1509  # only a system call, before any thread is
+            preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509  # only a system call, before any thread is
         )
 
 

@@ -9,14 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from develop.children import end_with_parent
 from develop.lab.gate import OPERATOR, REGION, admit
 from develop.lab.machine import Instance, LabError, Machine
 from develop.lab.root import mirror
+from handoff.children import end_with_parent
 
 ADDRESS, METADATA_ADDRESS = "10.77.0.1", "169.254.169.254"
 MOTO_PORT, GATE_PORT, MIRROR_PORT = 5000, 5001, 8080
@@ -105,7 +106,7 @@ class Cloud:
         with (self.folder / "cloud.log").open("ab") as log:
             process = subprocess.Popen(
                 self._inside(command), env=self.environ, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, preexec_fn=end_with_parent,  # noqa: PLW1509  # one call
+                stdout=log, stderr=log, preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509  # one call
             )  # fmt: skip
         self._processes.append(process)
         return process
@@ -122,7 +123,7 @@ class Cloud:
         return subprocess.Popen(
             self._inside(command), env=self.environ, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            preexec_fn=end_with_parent,  # noqa: PLW1509  # one call
+            preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509  # one call
         )  # fmt: skip
 
     def aws(self, *words: str) -> dict[str, Any]:

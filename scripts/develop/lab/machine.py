@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from develop.children import end_with_parent
 from develop.lab.root import root_file_system
+from handoff.children import end_with_parent
 
 BOOT_SECONDS = 60
 CGROUPS = Path("/sys/fs/cgroup")
@@ -122,11 +122,13 @@ class Machine:
         for each in own:
             each.mkdir(exist_ok=True)
 
+        parent_pid = os.getpid()
+
         def enter() -> None:
             # Two machines below one cgroup would be in each other's way.
             for each in own:
                 (each / "cgroup.procs").write_text(str(os.getpid()))
-            end_with_parent()
+            end_with_parent(parent_pid)
 
         with (self._folder / "console.log").open("ab") as console:
             self._process = subprocess.Popen(

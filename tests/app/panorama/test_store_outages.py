@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ from installation import Installation, children_of, installed
 from project import ROOT
 from waiting import wait_for
 
-from develop.children import end_with_parent
 from develop.localcloud import LocalCloud
 from develop.ports import free_port
 from handoff import RestartError
+from handoff.children import end_with_parent
 from panorama.cloud import Clients
 from panorama.cloud_jobs import CloudJobs
 from panorama.jobs import StoreAwayError, StoreError
@@ -60,7 +61,7 @@ class Metadata:
             [sys.executable, "-m", "develop.lab.metadata_server", "127.0.0.1", str(self._port),
              str(self._folder), delay],
             env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")}, stderr=subprocess.DEVNULL,
-            preexec_fn=end_with_parent,  # noqa: PLW1509  # one call
+            preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509  # one call
         )  # fmt: skip
         wait_for(self._listens, "the metadata server")
 
