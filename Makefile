@@ -57,11 +57,11 @@ build/settings: FORCE
 	@printf '%s\n' "$$NAME" "$$BUCKET" "$$REGION" "$$MAINTAINER" "$$SIGNING_KEY" \
 	  "$$(cat "$$SIGNING_KEY.pub" 2>&1)" >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(UPDATER): $(shell find scripts/autoupdate -type f -name '*.py') $(wildcard packaging/*.py) packaging/bundle build/version | .venv/.ready
+$(UPDATER): $(shell find scripts/autoupdate scripts/handoff -type f -name '*.py') $(wildcard packaging/*.py) packaging/bundle build/version | .venv/.ready
 	@echo 'builds $@'
 	@$(PYTHON) packaging/bundle --name $(NAME)-autoupdate --version '$(VERSION)' --commit '$(COMMIT)' \
 	  --entry autoupdate.cli:main \
-	  --source scripts/autoupdate --output $@
+	  --source scripts/autoupdate --source scripts/handoff --output $@
 
 .PHONY: package
 package: $(PACKAGE) ## 3: the .deb, build/NAME-server.deb

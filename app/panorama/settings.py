@@ -1,7 +1,7 @@
 """Settings: the environment over the settings file over the defaults.
 
-The file (/etc/default/NAME, or $SETTINGS_FILE) holds KEY=value lines and is
-read anew by each generation, so that a change takes effect with SIGUSR2.
+The file (/etc/default/NAME, or $SETTINGS_FILE; its format: handoff.settings_file) is read anew by
+each generation, so that a change takes effect with SIGUSR2.
 """
 
 import os
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from handoff import settings_file
 from panorama.build_info import NAME
 
 
@@ -121,26 +122,14 @@ def _parse(
 
 
 def _read_file(path: Path, *, required: bool) -> dict[str, str]:
-    """Read KEY=value lines: a subset of what systemd's EnvironmentFile= and a shell read alike."""
     try:
-        lines = path.read_text().splitlines()
+        return settings_file.read(path)
     except FileNotFoundError:
         if required:
             raise SettingsError(f"SETTINGS_FILE {path} is not there") from None
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read the settings file {path}: {error}") from error
-    values = {}
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        if not line or line[0] in "#;":
-            continue
-        name, equals, value = line.partition("=")
-        if not equals or not name.isidentifier():
-            raise SettingsError(f"line {number} of {path} is not KEY=value: {line[:60]!r}")
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        values[name] = value
-    return values
+    except settings_file.SettingsFileError as error:
+        raise SettingsError(str(error)) from error
 
 
 def table() -> str:

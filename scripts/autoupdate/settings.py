@@ -14,9 +14,9 @@ from autoupdate.settings_kinds import (
     matching,
     names,
     number,
-    read_file,
     whole,
 )
+from handoff import settings_file
 
 _BUCKET = matching(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "an S3 bucket's name")
 _WORD = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "1 to 64 letters, digits, . _ -")
@@ -138,11 +138,18 @@ class Settings:
 def load(environ: Mapping[str, str], name: str = NAME) -> Settings:
     """Return the settings that `environ` and the settings file give.
 
+    Its format: handoff.settings_file. It need not be there.
+
     Raises:
         SettingsError: naming variable, value, bounds and origin.
     """
     file = file_of(environ, name)
-    in_file = read_file(file)
+    try:
+        in_file = settings_file.read(file)
+    except FileNotFoundError:
+        in_file = {}
+    except settings_file.SettingsFileError as error:
+        raise SettingsError(str(error)) from error
     words = {"name": name, "root": "", "hostname": socket.gethostname()}
     values: dict[str, Any] = {}
     # ROOT first: other defaults lie below it.

@@ -1,15 +1,10 @@
-"""What one setting may be: how its text is read, and the lines of the settings file."""
+"""What one setting may be: how its text is read."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from autoupdate.errors import SettingsError
-
-_MAX_FILE_BYTES = 1 << 20
-_LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(?:\"(.*)\"|'(.*)'|(.*))")
 
 
 @dataclass(frozen=True)
@@ -65,30 +60,3 @@ def absolute_path(text: str) -> Path:
     if not text.startswith("/") or "\0" in text:
         raise ValueError("an absolute path")
     return Path(text)
-
-
-def read_file(path: Path) -> dict[str, str]:
-    """Return the KEY=value lines of a settings file; empty if there is none.
-
-    A subset of systemd.exec(5), EnvironmentFile=: comments with # or ;, and
-    one pair of quotes around a value. Nothing is expanded.
-
-    Raises:
-        SettingsError: unreadable, or another kind of line.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            lines = file.read(_MAX_FILE_BYTES).splitlines()
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read {path}: {error}") from error
-    values = {}
-    for at, line in enumerate(map(str.strip, lines), start=1):
-        if not line or line[0] in "#;":
-            continue
-        match = _LINE.fullmatch(line)
-        if not match:
-            raise SettingsError(f"{path}:{at}: not KEY=value: {line[:60]!r}")
-        values[match[1]] = next(text for text in match.groups()[1:] if text is not None)
-    return values

@@ -8,6 +8,7 @@ from typing import Any
 
 from develop.demo import processes
 from develop.ports import free_port
+from handoff import settings_file
 
 
 class Machine:
@@ -43,7 +44,7 @@ class Machine:
             "RUNTIME_DIR": str(self.root / self._run),
             "STATE_DIR": str(self.root / self._state),
         }
-        lines = [f"{name}={value}\n" for name, value in {**settings, **below_root}.items()]
+        lines = [settings_file.line(*setting) for setting in {**settings, **below_root}.items()]
         self._settings_file.write_text("".join(lines))
 
     def start_updater(self, updater: Path, environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":

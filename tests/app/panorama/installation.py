@@ -28,6 +28,7 @@ from waiting import PATIENCE_SECONDS, wait_for
 
 import handoff
 from develop.ports import free_port
+from handoff import settings_file
 
 
 class Installation:
@@ -61,7 +62,7 @@ class Installation:
 
     def set(self, **settings: str) -> None:
         """Write the settings file, with `settings` over what is there."""
-        lines = [f"{name}={text}\n" for name, text in {**self.settings, **settings}.items()]
+        lines = [settings_file.line(*setting) for setting in {**self.settings, **settings}.items()]
         self.settings_file.write_text("".join(lines))
 
     def run(self, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":

@@ -37,14 +37,14 @@ def test_names_follow_the_service() -> None:
 
 
 def test_file_has_comments_quotes_and_settings_of_others(tmp_path: Path) -> None:
-    text = '# a comment\n; another\n\nBUCKET="a-bucket"\nROLES=\'web vision\'\nX=say "hi" now\n'
+    text = "# a comment\n\nBUCKET=\"a-bucket\"\nROLES='web vision'\nX='say \"hi\" now'\n"
     found = settings.load(write(tmp_path, text))
     assert (found.bucket, found.roles) == ("a-bucket", ("web", "vision"))
 
 
 def test_nothing_in_the_file_is_expanded(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="MACHINE="):
-        settings.load(write(tmp_path, "BUCKET=a-bucket\nMACHINE=$(hostname)\n"))
+        settings.load(write(tmp_path, "BUCKET=a-bucket\nMACHINE='$(hostname)'\n"))
 
 
 def test_missing_bucket_says_where_to_set_it(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_wrong_value_is_named_with_its_bounds_and_origin(name: str, text: str) -
 
 
 def test_line_that_is_no_setting_is_named_by_number(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="defaults:2: not KEY=value: 'export BUCKET=x'"):
+    with pytest.raises(SettingsError, match="defaults:2: not NAME=VALUE: 'export BUCKET=x'"):
         settings.load(write(tmp_path, "# first\nexport BUCKET=x\n"))
 
 
