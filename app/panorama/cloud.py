@@ -21,7 +21,7 @@ from botocore.exceptions import (
     HTTPClientError,
 )
 
-from panorama.jobs import StoreAwayError, StoreError
+from panorama.errors import StoreAwayError, StoreError
 from panorama.settings import Settings
 
 if TYPE_CHECKING:

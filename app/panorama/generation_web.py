@@ -12,7 +12,7 @@ from flask import Flask
 from handoff import Generation
 from handoff.children import end_with_parent
 from panorama.build_info import NAME, VERSION
-from panorama.jobs import StoreError
+from panorama.errors import StoreError
 from panorama.patience import wait_for_stores
 from panorama.settings import Settings
 from panorama.web import create_app, studio

@@ -1,11 +1,9 @@
-"""Jobs: what web asks of vision. One interface, kept in SQLite or in SQS and S3."""
+"""Jobs: what web asks of vision, and the interface of what keeps them."""
 
 import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Protocol
-
-from panorama.settings import Settings
 
 # A worker says this often that a job is still in its hands; one that does not
 # for LEASE_SECONDS is dead, and another takes the job.
@@ -17,14 +15,6 @@ MAX_ATTEMPTS = 3
 GIVEN_UP = f"the stitching was interrupted {MAX_ATTEMPTS} times; try fewer or smaller photos"
 
 QUEUED, STITCHING, DONE, FAILED = "queued", "stitching", "done", "failed"
-
-
-class StoreError(Exception):
-    """Jobs or pictures cannot be kept or had now; the message says why in one line."""
-
-
-class StoreAwayError(StoreError):
-    """A store does not answer now, and may in a moment."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +64,3 @@ class JobStore(Protocol):
 
     def forget_older(self, seconds: float) -> list[str]:
         """Remove jobs older than `seconds` that nobody works on; return their IDs."""
-
-
-def open_store(settings: Settings) -> JobStore:
-    """Return the store that the settings ask for."""
-    # Each import costs memory and time that the other kind's users need not pay.
-    if settings.queue_url:
-        from panorama.cloud_jobs import CloudJobs
-
-        return CloudJobs(settings)
-    from panorama.local_jobs import LocalJobs
-
-    return LocalJobs(settings.state_dir)

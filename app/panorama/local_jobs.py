@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from panorama.errors import StoreAwayError, StoreError
 from panorama.jobs import (
     FAILED,
     GIVEN_UP,
@@ -17,8 +18,6 @@ from panorama.jobs import (
     STITCHING,
     Job,
     Lease,
-    StoreAwayError,
-    StoreError,
 )
 
 BUSY_SECONDS = 10

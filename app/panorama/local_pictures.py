@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from panorama.jobs import StoreAwayError, StoreError
+from panorama.errors import StoreAwayError, StoreError
 
 
 class LocalPictures:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from handoff import Generation
-from panorama.jobs import StoreAwayError
+from panorama.errors import StoreAwayError
 
 PAUSE_SECONDS = 1.0
 

@@ -1,9 +1,7 @@
-"""Pictures: the photos of a job and its panorama. One interface, kept in files or in S3."""
+"""Pictures: the photos of a job and its panorama, and the interface of what keeps them."""
 
 from pathlib import Path
 from typing import IO, Protocol
-
-from panorama.settings import Settings
 
 PANORAMA = "panorama.jpg"
 
@@ -33,14 +31,3 @@ class Pictures(Protocol):
 
     def forget_older(self, seconds: float) -> None:
         """Remove the pictures of every job that got its last one more than `seconds` ago."""
-
-
-def open_pictures(settings: Settings) -> Pictures:
-    """Return the store that the settings ask for."""
-    if settings.bucket_url:
-        from panorama.cloud_pictures import CloudPictures
-
-        return CloudPictures(settings)
-    from panorama.local_pictures import LocalPictures
-
-    return LocalPictures(settings.state_dir)

@@ -11,11 +11,13 @@ from types import FrameType
 
 from handoff import Generation
 from panorama.build_info import NAME, VERSION
-from panorama.jobs import DONE, FAILED, HEARTBEAT_SECONDS, JobStore, Lease, StoreError, open_store
+from panorama.errors import StoreError
+from panorama.jobs import DONE, FAILED, HEARTBEAT_SECONDS, JobStore, Lease
 from panorama.patience import wait_for_stores
-from panorama.pictures import PANORAMA, Pictures, open_pictures, photo_name
+from panorama.pictures import PANORAMA, Pictures, photo_name
 from panorama.settings import Settings
 from panorama.stitching import HelperMissingError, StitchError, check_helper, stitch
+from panorama.stores import open_jobs, open_pictures
 
 IDLE_SECONDS = 0.25  # between two looks at an empty queue
 PAUSE_SECONDS = 5.0  # after a store that does not answer
@@ -31,7 +33,7 @@ def run(settings: Settings, generation: Generation) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        worker = Worker(settings, open_store(settings), open_pictures(settings), stopping)
+        worker = Worker(settings, open_jobs(settings), open_pictures(settings), stopping)
         worker.prove(generation)
     except (StoreError, HelperMissingError) as error:
         generation.failed(str(error))

@@ -21,9 +21,11 @@ from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnav
 from werkzeug.routing import BaseConverter
 
 from panorama.build_info import VERSION
-from panorama.jobs import DONE, Job, JobStore, StoreError, open_store
-from panorama.pictures import PANORAMA, Pictures, open_pictures, photo_name
+from panorama.errors import StoreError
+from panorama.jobs import DONE, Job, JobStore
+from panorama.pictures import PANORAMA, Pictures, photo_name
 from panorama.settings import Settings
+from panorama.stores import open_jobs, open_pictures
 
 # What a JPEG and a PNG begin with (ITU T.81 B.1.1.3; PNG specification, 5.2).
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
@@ -54,7 +56,7 @@ class Studio:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.jobs: JobStore = open_store(settings)
+        self.jobs: JobStore = open_jobs(settings)
         self.pictures: Pictures = open_pictures(settings)
         self._checked_at = -HEALTH_SECONDS
 

@@ -36,7 +36,7 @@ PATIENCE_SECONDS = 120
 
 VERSION_2 = Edit("app/panorama/templates/base.html", "</footer>", ", with horizons</footer>")
 # A slip of the pen that no import notices: neither role can open its store.
-VERSION_3 = Edit("app/panorama/jobs.py", "if settings.queue_url:", "if settings.queue_uri:")
+VERSION_3 = Edit("app/panorama/stores.py", "if settings.queue_url:", "if settings.queue_uri:")
 
 
 def main() -> int:

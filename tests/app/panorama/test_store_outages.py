@@ -24,7 +24,7 @@ from handoff import RestartError
 from handoff.children import end_with_parent
 from panorama.cloud import Clients
 from panorama.cloud_jobs import CloudJobs
-from panorama.jobs import StoreAwayError, StoreError
+from panorama.errors import StoreAwayError, StoreError
 from panorama.local_jobs import LocalJobs
 from panorama.settings import Settings
 

@@ -11,10 +11,11 @@ import pytest
 from develop.localcloud import LocalCloud
 from panorama import cloud_jobs, local_jobs
 from panorama.cloud import clients
-from panorama.jobs import DONE, FAILED, MAX_ATTEMPTS, QUEUED, STITCHING, Job, JobStore, StoreError
-from panorama.jobs import open_store as open_jobs
-from panorama.pictures import Pictures, open_pictures
+from panorama.errors import StoreError
+from panorama.jobs import DONE, FAILED, MAX_ATTEMPTS, QUEUED, STITCHING, Job, JobStore
+from panorama.pictures import Pictures
 from panorama.settings import Settings
+from panorama.stores import open_jobs, open_pictures
 
 
 @pytest.fixture(params=["local", "cloud"])

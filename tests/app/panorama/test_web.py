@@ -9,10 +9,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from develop.demo.photos import take_photos
-from panorama.jobs import DONE, FAILED, Lease, open_store
+from panorama.jobs import DONE, FAILED, Lease
 from panorama.local_jobs import LocalJobs
-from panorama.pictures import PANORAMA, open_pictures
+from panorama.pictures import PANORAMA
 from panorama.settings import Settings
+from panorama.stores import open_jobs, open_pictures
 from panorama.web import create_app
 
 JPEG = b"\xff\xd8\xff\xe0 pixels"
@@ -33,7 +34,7 @@ def photos(*contents: bytes) -> dict[str, list[tuple[io.BytesIO, str]]]:
 
 
 def end_job(settings: Settings, **ended: object) -> Lease:
-    store = open_store(settings)
+    store = open_jobs(settings)
     lease = store.take()
     assert lease
     store.finish(lease, replace(lease.job, **ended))  # type: ignore[arg-type]
@@ -136,7 +137,7 @@ def test_full_disk_is_a_clear_503_and_leaves_no_half_job(
     answer = client.post("/api/panoramas", data=photos(JPEG, JPEG))
     assert answer.status_code == 503
     assert "try again soon" in answer.json["error"]  # type: ignore[index]
-    assert open_store(settings).take() is None
+    assert open_jobs(settings).take() is None
 
 
 def test_every_answer_forbids_what_no_page_needs(client: FlaskClient) -> None:
