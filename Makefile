@@ -110,9 +110,11 @@ demo: build ## the whole life cycle on this computer, without an AWS account
 run: build ## web and vision in the foreground on this computer; Ctrl-C ends both
 	@scripts/develop/run
 
+# As many tests at a time as there are cores; PYTEST_ADDOPTS='-n 0' for one after another.
 .PHONY: test
 test: build ## all tests, lint included
-	@$(PYTHON) -m pytest
+	@PYTEST_ADDOPTS="-n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder $$PYTEST_ADDOPTS" \
+	  $(PYTHON) -m pytest
 
 .PHONY: test-boot
 test-boot: build ## the tests that boot real machines alone (2 minutes); they need root
@@ -121,6 +123,10 @@ test-boot: build ## the tests that boot real machines alone (2 minutes); they ne
 .PHONY: lint
 lint: build ## the checks of style, types, shell scripts, units and package alone
 	@$(PYTHON) -m pytest -m lint
+
+.PHONY: soak
+soak: build ## restarts, kills and power cuts drawn by lot: make soak [ROUNDS=1000] [SEED=7]
+	@ROUNDS='$(ROUNDS)' SEED='$(SEED)' scripts/develop/soak
 
 .PHONY: bench
 bench: build ## speed and memory beside named peers, as a table (15 minutes; the machines need root)

@@ -1,6 +1,7 @@
-"""Fixtures that several folders of tests share, and how a story of tests breaks off."""
+"""Fixtures of several folders, the order of all tests, and how a story of them breaks off."""
 
 import os
+import random
 import signal
 import subprocess
 from collections.abc import Generator, Iterator
@@ -20,9 +21,33 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the real machines, which take longest, and all of them in one worker."""
+
+    def boots(item: pytest.Item) -> bool:
+        return item.get_closest_marker("boot") is not None
+
+    items.sort(key=lambda item: not boots(item))
+    for item in filter(boots, items):
+        item.add_marker(pytest.mark.xdist_group("boot"))
+
+
+@pytest.fixture
+def rounds() -> int:
+    """Return how long a soak is: $ROUNDS."""
+    return int(os.environ.get("ROUNDS") or 100)
+
+
+@pytest.fixture
+def lots(request: pytest.FixtureRequest) -> random.Random:
+    """Return what a soak draws its lots from: the same for the same $SEED."""
+    return random.Random(f"{os.environ.get('SEED')} {request.node.name}")
+
+
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[LocalCloud]:
-    """Run one S3 and SQS on loopback for the whole session; each test uses names of its own."""
+    """Run one S3 and SQS on loopback for all tests of a worker; each uses names of its own."""
     with LocalCloud("session") as cloud:
         yield cloud
 
