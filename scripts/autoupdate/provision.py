@@ -21,6 +21,7 @@ from autoupdate.settings import Settings
 from autoupdate.store import metadata
 from autoupdate.store.bucket import pause
 from autoupdate.store.metadata import MetadataError
+from handoff import settings_file
 
 # What is no setting of the service or the updater.
 OWN_SETTINGS = {"NAME", "ROLE_ID", "LOG_HOST"}
@@ -61,13 +62,13 @@ def write_settings(given: Mapping[str, str], file: Path) -> None:
             values["MACHINE"] = f"{role_id}:{metadata.instance_id()}"
         except MetadataError as error:
             raise ProvisionError(f"cannot name this machine: {error}") from error
-    lines = [f"# Written by user-data. All settings: /usr/share/{NAME}/defaults"]
-    lines += [f"{key}={value}" for key, value in values.items()]
+    head = f"# Written by user-data. All settings: /usr/share/{NAME}/defaults\n"
     try:
+        lines = [settings_file.line(name, value) for name, value in values.items()]
         file.parent.mkdir(parents=True, exist_ok=True)
-        durable.write(file, ("\n".join(lines) + "\n").encode())
-    except OSError as error:
-        raise ProvisionError(f"cannot write {file}: {error.strerror}") from error
+        durable.write(file, "".join([head, *lines]).encode())
+    except (OSError, ValueError) as error:
+        raise ProvisionError(f"cannot write {file}: {error}") from error
 
 
 def start(settings: Settings, machine: Machine) -> list[str]:

@@ -15,6 +15,8 @@ file and line: a setting never means one thing to one program and another to the
     plain    any of the ASCII letters and digits and _ . , : / @ % + = -, or nothing
     'quoted' anything but '
     "quoted" anything but " $ ` and the backslash
+  A plain value may have blanks within it, as systemd takes it; a shell does not. The first
+  user-data wrote ROLES=web vision so.
 - Nothing is expanded, and no value goes on in the next line.
 
 Example::
@@ -32,7 +34,8 @@ from pathlib import Path
 MAX_BYTES = 1 << 16
 
 _SETTING = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")
-_VALUE = re.compile(r"""([A-Za-z0-9_.,:/@%+=-]*)|'([^']*)'|"([^"$`\\]*)\"""")
+_PLAIN = r"[A-Za-z0-9_.,:/@%+=-]"
+_VALUE = re.compile(rf"""((?:{_PLAIN}+(?:[ \t]+{_PLAIN}+)*)?)|'([^']*)'|"([^"$`\\]*)\"""")
 _BLANKS = " \t"
 
 

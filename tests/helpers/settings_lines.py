@@ -37,6 +37,12 @@ TAKEN_UNLIKE_ENVIRONMENT_D: dict[str, tuple[str, str] | None] = {
     "A='`id` $(id) ${HOME}'": ("A", "`id` $(id) ${HOME}"),
 }
 
+# What a shell takes for a command.
+TAKEN_UNLIKE_A_SHELL = {
+    "A=web vision": ("A", "web vision"),
+    "A=x  y/z ": ("A", "x  y/z"),
+}
+
 NOT_A_SETTING = "not NAME=VALUE"
 NOT_A_VALUE = "a value neither plain nor, all of it, in quotes"
 
@@ -51,7 +57,6 @@ REFUSED = {
     "; a comment to systemd alone": NOT_A_SETTING,
     "\ufeffA=x": "cannot be printed",
     "A= x": NOT_A_VALUE,
-    "A=x y": NOT_A_VALUE,
     "A=x # no comment": NOT_A_VALUE,
     "A='x' # no comment": NOT_A_VALUE,
     "A='x'y": NOT_A_VALUE,

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from settings_lines import REFUSED, TAKEN, TAKEN_UNLIKE_ENVIRONMENT_D
+from settings_lines import (
+    REFUSED,
+    TAKEN,
+    TAKEN_UNLIKE_A_SHELL,
+    TAKEN_UNLIKE_ENVIRONMENT_D,
+)
 
 from handoff import settings_file
 from handoff.settings_file import SettingsFileError
@@ -53,7 +58,7 @@ def test_line_that_is_taken_means_the_same_to_a_shell(tmp_path: Path, line: str)
 def test_lines_that_are_taken_mean_the_same_to_systemd(tmp_path: Path) -> None:
     file = tmp_path / "settings"
     lines, settings = [], {}
-    for number, (line, expected) in enumerate(TAKEN.items()):
+    for number, (line, expected) in enumerate((TAKEN | TAKEN_UNLIKE_A_SHELL).items()):
         if expected is None:
             lines.append(line)
         elif expected[1]:
@@ -89,7 +94,7 @@ def test_last_of_two_settings_of_a_name_counts(tmp_path: Path) -> None:
     [
         (b"A=1\nB=\xff\n", ":2: not UTF-8"),
         (b"#" * (settings_file.MAX_BYTES + 1), "longer than 65536 bytes"),
-        (b"A=" + b"a" * 200 + b" b\n", "a…'"),
+        (b"A=" + b"a" * 200 + b"$\n", "a…'"),
     ],
 )
 def test_content_that_is_no_settings_file_is_refused(
