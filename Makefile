@@ -72,35 +72,35 @@ $(PACKAGE): build/$(NAME) $(UPDATER) $(HELPERS) build/settings $(shell find pack
 
 .PHONY: deploy
 deploy: package ## 4: sign it and publish it in the bucket
-	@$(OPERATE).deploy $(if $(SEQUENCE),--sequence $(SEQUENCE)) $(PACKAGE)
+	@$(OPERATE) deploy $(if $(SEQUENCE),--sequence $(SEQUENCE)) $(PACKAGE)
 
 .PHONY: rollback
 rollback: .venv/.ready ## publish an earlier version again: make rollback [TO=1.0-57]
-	@$(OPERATE).rollback $(TO)
+	@$(OPERATE) rollback $(TO)
 
 .PHONY: releases
 releases: .venv/.ready ## what the bucket keeps, for rollback
-	@$(OPERATE).rollback --list
+	@$(OPERATE) releases
 
 .PHONY: status
 status: .venv/.ready ## what every machine reported, as a table
-	@$(OPERATE).fleet status
+	@$(OPERATE) status
 
 .PHONY: userdata
 userdata: .venv/.ready ## build/user-data, which makes a new machine serve: make userdata ROLES=web
-	@$(OPERATE).userdata
+	@$(OPERATE) userdata
 
 .PHONY: stack
-stack: .venv/.ready ## bucket, queue, roles and groups of machines in AWS: python -m operate.stack --help
-	@$(OPERATE).stack $(if $(RENDER),--render)
+stack: .venv/.ready ## bucket, queue, roles and groups of machines in AWS: python -m operate stack --help
+	@$(OPERATE) stack $(if $(RENDER),--render)
 
 .PHONY: scale
 scale: .venv/.ready ## give a group N machines: make scale ROLE=web N=4
-	@$(OPERATE).fleet scale '$(ROLE)' '$(N)'
+	@$(OPERATE) scale '$(ROLE)' '$(N)'
 
 .PHONY: machines
 machines: .venv/.ready ## the machines of the groups, and what each serves
-	@$(OPERATE).fleet machines
+	@$(OPERATE) machines
 
 .PHONY: demo
 demo: build ## the whole life cycle on this computer, without an AWS account

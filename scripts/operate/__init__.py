@@ -1,1 +1,1 @@
-"""The program at the desk: publish, watch and scale what runs on the machines."""
+"""What runs at a desk: ``python -m operate VERB``. make calls it; config.mk has its settings."""

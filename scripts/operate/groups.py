@@ -1,11 +1,11 @@
 """The autoscaling groups of the stack, one a role: NAME-web and NAME-vision."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from operate.aws import AwsError, aws
-from operate.publishing import PublishError
+from operate import aws
+from operate.errors import AwsError, OperateError
 
 ROLES = ("web", "vision")
 
@@ -30,23 +30,56 @@ class Group:
     instances: tuple[Instance, ...]
 
 
-def describe(*names: str) -> list[Group]:
+def describe(region: str, *names: str) -> list[Group]:
     """Return those of the groups that there are, in the order of `names`.
 
     Raises:
-        PublishError: AWS cannot be asked.
+        OperateError: AWS cannot be asked.
     """
     try:
-        answer = aws(
-            "autoscaling", "describe-auto-scaling-groups", "--auto-scaling-group-names", *names
-        )
-        found = {each["AutoScalingGroupName"]: each for each in answer["AutoScalingGroups"]}
-        addresses = _addresses([
-            instance["InstanceId"] for each in found.values() for instance in each["Instances"]
-        ])  # fmt: skip
+        with aws.asking(region):
+            pages = aws.client("autoscaling", region).get_paginator("describe_auto_scaling_groups")
+            found = {
+                each["AutoScalingGroupName"]: each
+                for page in pages.paginate(AutoScalingGroupNames=list(names))
+                for each in page["AutoScalingGroups"]
+            }
+            addresses = dict(_addresses(region, found))
     except AwsError as error:
-        raise PublishError(f"cannot ask for the groups: {error}") from error
+        raise OperateError(f"cannot ask for the groups: {error}") from error
     return [_group(found[name], addresses) for name in names if name in found]
+
+
+def expect(region: str, *names: str) -> list[Group]:
+    """Return the groups.
+
+    Raises:
+        OperateError: one is not there, or AWS cannot be asked.
+    """
+    found = describe(region, *names)
+    if len(found) < len(names):
+        raise OperateError(f"there is no group {' or '.join(names)}; make stack makes them")
+    return found
+
+
+def scale(region: str, group: Group, count: int) -> None:
+    """Tell `group` to have `count` machines; it starts and ends them in its own time.
+
+    Raises:
+        OperateError: it may not have so many, or AWS refuses.
+    """
+    if count > group.most:
+        raise OperateError(
+            f"{group.name} may have {group.most} machines at most; make stack MAX_MACHINES={count} "
+            "allows more"
+        )
+    try:
+        with aws.asking(region):
+            aws.client("autoscaling", region).set_desired_capacity(
+                AutoScalingGroupName=group.name, DesiredCapacity=count
+            )
+    except AwsError as error:
+        raise OperateError(f"{group.name} does not take {count} machines: {error}") from error
 
 
 def _group(answer: Mapping[str, Any], addresses: Mapping[str, str]) -> Group:
@@ -66,34 +99,18 @@ def _group(answer: Mapping[str, Any], addresses: Mapping[str, str]) -> Group:
     )
 
 
-def _addresses(instances: list[str]) -> dict[str, str]:
-    if not instances:  # the command would list all of the account's
-        return {}
-    # A filter, where an ID that has just gone would be an error in a list.
-    ids = f"Name=instance-id,Values={','.join(instances)}"
-    answer = aws("ec2", "describe-instances", "--filters", ids)
-    return {
-        instance["InstanceId"]: instance.get("PrivateIpAddress", "")
-        for reservation in answer["Reservations"]
-        for instance in reservation["Instances"]
-    }
+def _addresses(region: str, groups: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield each instance of the groups with its address.
 
-
-def scale(group: Group, count: int) -> None:
-    """Tell `group` to have `count` machines; it starts and ends them in its own time.
-
-    Raises:
-        PublishError: it may not have so many, or AWS refuses.
+    They are asked for by the tag that autoscaling gives them: of IDs a filter
+    takes 200 (EC2 API Reference, DescribeInstances), and one that has just
+    gone would be an error in a list.
     """
-    if count > group.most:
-        raise PublishError(
-            f"{group.name} may have {group.most} machines at most; make stack MAX_MACHINES={count} "
-            "allows more"
-        )
-    try:
-        aws(
-            "autoscaling", "set-desired-capacity", "--auto-scaling-group-name", group.name,
-            "--desired-capacity", str(count),
-        )  # fmt: skip
-    except AwsError as error:
-        raise PublishError(f"{group.name} does not take {count} machines: {error}") from error
+    if not groups:  # no filter, and the answer would be all of the account's
+        return
+    mine = {"Name": "tag:aws:autoscaling:groupName", "Values": sorted(groups)}
+    pages = aws.client("ec2", region).get_paginator("describe_instances")
+    for page in pages.paginate(Filters=[mine]):
+        for reservation in page["Reservations"]:
+            for instance in reservation["Instances"]:
+                yield instance["InstanceId"], instance.get("PrivateIpAddress", "")

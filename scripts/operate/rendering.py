@@ -2,9 +2,9 @@
 
 Example::
 
-    channel = Channel.from_environ(os.environ)
-    text = user_data(channel, {"ROLES": "web", "REGION": "eu-west-1"})
-    template = stack(channel, {"REGION": "eu-west-1"})
+    found = settings.read("userdata", os.environ)
+    text = user_data(Channel.of(found), found)
+    template = stack(Channel.of(found), found)
 """
 
 import ast
@@ -15,8 +15,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from operate import publishing
-from operate.publishing import Channel, PublishError
+from operate import settings
+from operate.channel import Channel
+from operate.errors import OperateError
 
 CLOUD_INIT = Path(__file__).resolve().parents[2] / "cloud-init"
 UPDATER = Path(__file__).resolve().parents[1] / "autoupdate"
@@ -29,8 +30,6 @@ ROOM_FOR_STACK_BYTES = 512
 # AWS CloudFormation User Guide, Quotas: a template body in a request.
 MAX_TEMPLATE_BYTES = 51_200
 
-BOTH_ROLES = "web vision"
-
 # What cloud-init/firstboot.py stands on, of the updater.
 MODULES = (
     "errors", "time_limit", "release/format", "release/signature", "release/trust",
@@ -38,48 +37,34 @@ MODULES = (
     "store/sigv4",
 )  # fmt: skip
 
-# What each may be, and what that is called; it is written into a settings file, a line each.
-OPTIONAL = {
-    "ROLES": (r"(web|vision)( (web|vision))*", "web, vision or both, with a space"),
-    "ROLE_ID": (r"[A-Z0-9]{16,32}", "AROA..., a role's unique ID"),
-    "LOG_HOST": (r"[A-Za-z0-9.-]+:[0-9]{1,5}", "HOST:PORT"),
-    "QUEUE_URL": (r"https?://\S+", "https://..."),
-    "BUCKET_URL": (r"s3://\S+", "s3://BUCKET/PREFIX"),
-    "AWS_ENDPOINT_URL": (r"https?://\S+", "http://HOST:PORT"),
-    "HOST": (r"[A-Za-z0-9.:\[\]_-]+|/\S+", "an address, or /path of a Unix socket"),
-    "PORT": (r"[0-9]{1,5}", "a number"),
-}
-
 # In stack.yaml: !Sub "user-data ROLES=web QUEUE_URL=${Jobs}"
 _PLACE = re.compile(r'!Sub "user-data ([^"]*)"')
 
 
-def user_data(channel: Channel, environ: Mapping[str, str]) -> str:
-    """Return the user-data for a machine.
+def user_data(channel: Channel, found: Mapping[str, str]) -> str:
+    """Return the user-data for a machine, by the settings of userdata.
 
     Raises:
-        PublishError: a setting is missing or wrong, or it would be too large.
+        OperateError: it would be too large.
     """
-    found = {name: environ[name] for name in OPTIONAL if environ.get(name)}
-    for name, value in found.items():
-        pattern, meaning = OPTIONAL[name]
-        if not re.fullmatch(pattern, value):
-            raise PublishError(f"{name} is {value!r}; it has to be {meaning}")
-    text = _fill_in(channel, {"ROLES": BOTH_ROLES, **_common(environ), **found})
+    machines_own = [each.name for each in settings.SETTINGS if "userdata" in each.taken_by]
+    told = {name: found[name] for name in machines_own if found.get(name)}
+    text = _fill_in(channel, told)
     _check_size("user-data", text, MAX_USER_DATA_BYTES)
     return text
 
 
-def stack(channel: Channel, environ: Mapping[str, str]) -> str:
+def stack(channel: Channel, found: Mapping[str, str]) -> str:
     """Return the template, with user-data at the places where stack.yaml names its settings.
 
     Raises:
-        PublishError: a setting is missing or wrong, or it would be too large.
+        OperateError: it would be too large.
     """
+    common = {name: found[name] for name in ("REGION", "AWS_ENDPOINT_URL") if found[name]}
 
     def rendered(place: re.Match[str]) -> str:
-        settings = dict(word.split("=", 1) for word in place[1].split(" "))
-        text = _fill_in(channel, {**_common(environ), **settings})
+        here = dict(word.split("=", 1) for word in place[1].split(" "))
+        text = _fill_in(channel, {**common, **here})
         _check_size("user-data", text, MAX_USER_DATA_BYTES - ROOM_FOR_STACK_BYTES)
         # A JSON string is a YAML string.
         return f"!Sub {json.dumps(text)}"
@@ -91,28 +76,22 @@ def stack(channel: Channel, environ: Mapping[str, str]) -> str:
     return template
 
 
-def _common(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what every machine is told that is not the channel's."""
-    names = ("REGION", "AWS_ENDPOINT_URL")
-    return {"REGION": "us-east-1", **{name: environ[name] for name in names if environ.get(name)}}
-
-
-def _fill_in(channel: Channel, settings: Mapping[str, str]) -> str:
-    own = {"NAME": channel.name, "BUCKET": channel.bucket, "CHANNEL": channel.channel}
-    trust = publishing.our_trust(channel)
+def _fill_in(channel: Channel, told: Mapping[str, str]) -> str:
+    own = {"NAME": channel.name, "BUCKET": channel.bucket_name, "CHANNEL": channel.channel}
+    trust = channel.trust
     if "${" in trust.signers:  # in the comment of a key
-        raise PublishError("the keys to trust hold ${, which CloudFormation would replace")
+        raise OperateError("the keys to trust hold ${, which CloudFormation would replace")
     revoked = base64.b64encode(trust.revoked).decode()
     text = (CLOUD_INIT / "user-data").read_text()
     for line, filled in (
-        ('SETTINGS: "dict[str, str]" = {}', f"SETTINGS = {json.dumps(own | dict(settings))}"),
+        ('SETTINGS: "dict[str, str]" = {}', f"SETTINGS = {json.dumps(own | dict(told))}"),
         ('ALLOWED_SIGNERS = ""', f"ALLOWED_SIGNERS = {trust.signers!r}"),
         ('REVOKED_KEYS = ""', f"REVOKED_KEYS = {revoked!r}"),
         ('PROGRAM = ""', f"PROGRAM = {_program()!r}"),
     ):
         before, found, after = text.partition(line)
         if not found:
-            raise PublishError(f"cloud-init/user-data has no line {line!r}")
+            raise OperateError(f"cloud-init/user-data has no line {line!r}")
         text = before + filled + after
     return text
 
@@ -152,4 +131,4 @@ def _is_described(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> bool:
 def _check_size(what: str, text: str, most: int) -> None:
     size = len(text.encode())
     if size > most:
-        raise PublishError(f"{what} has {size:,} bytes, of {most:,} that AWS takes")
+        raise OperateError(f"{what} has {size:,} bytes, of {most:,} that AWS takes")

@@ -1,16 +1,23 @@
-"""The reports that machines write into the bucket, read as what strangers may have written."""
+"""The reports that machines write into the bucket, read as what strangers may have written.
+
+A report names neither its machine nor its time: the key of the object says the
+one, S3 the other. So machines that stand alike write the same bytes, and of
+10,000 reports a handful has to be read: one of each ETag.
+"""
 
 import json
 import re
-import tempfile
+from collections import defaultdict
 from collections.abc import Container, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
-from operate.aws import AwsError, aws
-from operate.publishing import Channel, PublishError
+from autoupdate.release.format import Release
+from operate.aws import CONNECTIONS, NOT_FOUND, PRECONDITION_FAILED
+from operate.bucket import Bucket, Listed
+from operate.channel import Channel
+from operate.errors import AwsError, OperateError
 
 # Machines write the reports, and a machine may be in other hands: sizes are
 # bounded, and nothing of a report reaches the terminal as a control character.
@@ -21,62 +28,114 @@ MAX_ERROR_CHARACTERS = 300
 # The updater reports every 15 minutes; one that missed two reports is silent.
 SILENT_SECONDS = 2 * 15 * 60
 
+# So many machines that stand alike may report anew while one of their reports is fetched.
+_SAMPLES = 3
+
 
 @dataclass(frozen=True)
-class Report:
-    """One machine's report, made harmless."""
+class Standing:
+    """What a report says, made harmless."""
 
-    machine: str
     state: str
     version: str
     sequence: str
     roles: str
     healthy: bool  # every role that it runs is ready
-    seen_seconds: float
     error: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """One machine's report."""
+
+    machine: str
+    standing: Standing
+    seen_seconds: float  # since it came, by the bucket's clock; infinite if it does not tell
 
     @property
     def silent(self) -> bool:
         return self.seen_seconds > SILENT_SECONDS
 
     @property
-    def seen(self) -> str:
-        """When it came, for people."""
-        for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-            if size * 2 <= self.seen_seconds < float("inf"):
-                return f"{self.seen_seconds / size:.0f} {unit} ago"
-        return f"{self.seen_seconds:.0f} s ago" if self.seen_seconds < float("inf") else "?"
+    def state(self) -> str:
+        return "silent" if self.silent else self.standing.state
+
+    def is_on(self, release: Release | None) -> bool:
+        """Tell whether the machine runs `release`, and well."""
+        return (
+            release is not None
+            and self.state == "current"
+            and self.standing.sequence == str(release.sequence)
+            and self.standing.healthy
+        )
 
 
-def read_reports(channel: Channel, machines: Container[str] | None = None) -> Iterator[Report]:
-    """Yield the reports under fleet/, or those of `machines` alone.
+def read_reports(channel: Channel, machines: Container[str] | None = None) -> list[Report]:
+    """Return the reports under fleet/, or those of `machines` alone, by machine.
 
     Raises:
-        PublishError: they cannot be had.
+        OperateError: they cannot be had.
     """
-    with tempfile.TemporaryDirectory(prefix="fleet-") as folder:
-        try:
-            listed = aws(
-                "s3api", "list-objects-v2", "--bucket", channel.bucket, "--prefix", "fleet/"
-            )
-            for number, each in enumerate(listed.get("Contents", [])):
-                if machines is not None and machine_of(each["Key"]) not in machines:
-                    continue
-                path = Path(folder) / str(number)
-                path.touch()
-                if each["Size"]:  # there is no range of an empty object
-                    aws(
-                        "s3api", "get-object", "--bucket", channel.bucket, "--key", each["Key"],
-                        "--range", f"bytes=0-{MAX_REPORT_BYTES}", path,
-                    )  # fmt: skip
-                # The bucket's clock: a machine might claim to be seen at any time.
-                yield parse(path.read_bytes(), each["Key"], each["LastModified"])
-        except AwsError as error:
-            raise PublishError(f"cannot read s3://{channel.bucket}/fleet/: {error}") from error
+    try:
+        found = _read(channel.bucket, machines)
+    except AwsError as error:
+        raise OperateError(f"cannot read s3://{channel.bucket_name}/fleet/: {error}") from error
+    return sorted(found, key=lambda report: report.machine)
 
 
-def parse(content: bytes, key: str, written: str) -> Report:
-    """Make a report of hostile bytes; what is not as it should be shows as a question mark."""
+def _read(bucket: Bucket, machines: Container[str] | None) -> list[Report]:
+    """Read one report of each ETag, while the listing is still under way.
+
+    An ETag is an MD5 of the body where S3 encrypts with its own key, as the
+    stack tells it to, or not at all (Amazon S3 API Reference, Object). It may
+    stand for the body here: a machine can write its own report alone, so that
+    to be taken for another it needs a body of its own with the ETag of theirs,
+    a second preimage, and of MD5 none is known. A collision, which is, is of
+    two bodies of its own. Where an ETag is no digest (SSE-KMS), no two are
+    alike, and every report is read.
+    """
+    alike: dict[tuple[str, int], list[Listed]] = defaultdict(list)
+    first: dict[tuple[str, int], Future[Standing | None]] = {}
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        for each in bucket.list("fleet/"):
+            if machines is None or machine_of(each.key) in machines:
+                kind = (each.etag, each.size)
+                if kind not in alike:
+                    first[kind] = pool.submit(_fetch, bucket, each)
+                alike[kind].append(each)
+        return [
+            Report(harmless(machine_of(each.key)), standing, _age(each))
+            for kind, listed in alike.items()
+            for standing in [first[kind].result() or _sample(bucket, listed[1:])]
+            for each in listed
+        ]
+
+
+def _sample(bucket: Bucket, listed: list[Listed]) -> Standing:
+    for each in listed[: _SAMPLES - 1]:
+        standing = _fetch(bucket, each)
+        if standing:
+            return standing
+    return parse(json.dumps({"error": "its report changed while it was read"}).encode())
+
+
+def _fetch(bucket: Bucket, listed: Listed) -> Standing | None:
+    """Return what a report says, or None if it is not the one that was listed any more."""
+    if listed.size == 0:  # of an empty object there is no range
+        return parse(b"")
+    try:
+        return parse(bucket.get(listed.key, MAX_REPORT_BYTES + 1, etag=listed.etag))
+    except AwsError as error:
+        if error.code in NOT_FOUND | PRECONDITION_FAILED:
+            return None
+        raise
+
+
+def parse(content: bytes) -> Standing:
+    """Make sense of hostile bytes; what is not as it should be shows as a question mark.
+
+    Reports of other versions of the updater have fields more, or fewer.
+    """
     try:
         document = json.loads(content) if len(content) <= MAX_REPORT_BYTES else None
     except (ValueError, RecursionError):
@@ -84,14 +143,12 @@ def parse(content: bytes, key: str, written: str) -> Report:
     if not isinstance(document, dict):
         document = {"error": f"its report is no JSON object of at most {MAX_REPORT_BYTES} bytes"}
     roles = document.get("roles")
-    return Report(
-        harmless(machine_of(key)),
+    return Standing(
         harmless(document.get("state")),
         harmless(document.get("version")),
         harmless(document.get("sequence")),
         ", ".join(_describe_roles(roles)) or "-",
         _is_healthy(roles),
-        _seconds_since(written),
         "" if not document.get("error") else harmless(document["error"], MAX_ERROR_CHARACTERS),
     )
 
@@ -127,9 +184,5 @@ def harmless(value: Any, most: int = MAX_FIELD_CHARACTERS) -> str:
     return text.strip() or "?"
 
 
-def _seconds_since(time: Any) -> float:
-    try:
-        then = datetime.fromisoformat(str(time).replace("Z", "+00:00"))
-        return max(0.0, (datetime.now(timezone.utc) - then).total_seconds())
-    except (ValueError, TypeError):
-        return float("inf")
+def _age(listed: Listed) -> float:
+    return float("inf") if listed.age_seconds is None else listed.age_seconds

@@ -12,9 +12,9 @@ from typing import Any
 
 import boto3
 import pytest
-from awscli.customizations.cloudformation.yamlhelper import yaml_parse
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from cfnlint.decode import decode_str
 from project import ROOT
 
 from autoupdate.release.format import Release, to_metadata
@@ -42,7 +42,7 @@ class Stack:
 
     def run(self, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-m", f"operate.{words[0]}", *words[1:]], cwd=ROOT / "scripts",
+            [sys.executable, "-m", "operate", *words], cwd=ROOT / "scripts",
             env={**self.environ, **environ}, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
@@ -53,7 +53,8 @@ class Stack:
 
     def properties(self, logical_id: str) -> Any:
         """Return what the rendered template says, for what moto passes over."""
-        template = yaml_parse(self.run("stack", "--render").stdout)
+        template, _ = decode_str(self.run("stack", "--render").stdout)
+        assert template
         return template["Resources"][logical_id]["Properties"]
 
     def role(self, logical_id: str) -> Any:
@@ -177,14 +178,14 @@ def test_settings_are_kept_until_they_are_given_again(stack: Stack) -> None:
 
 def test_groups_are_scaled_and_their_machines_listed(stack: Stack) -> None:
     assert (stack.group("web")["DesiredCapacity"], stack.group("web")["MinSize"]) == (0, 0)
-    scaled = stack.run("fleet", "scale", "web", "2")
+    scaled = stack.run("scale", "web", "2")
     assert scaled.stdout == "tiny-web: 0 machines, 2 wanted; make machines shows them\n"
     instances = stack.group("web")["Instances"]
     reported = {"state": "current", "roles": {"web": {"version": "1.0-7", "state": "ready"}}}
     key = f"fleet/AROAEXAMPLEEXAMPLE:{instances[0]['InstanceId']}.json"
     s3 = stack.cloud.client("s3")
     s3.put_object(Bucket="tiny-releases", Key=key, Body=json.dumps(reported).encode())
-    lines = stack.run("fleet", "machines").stdout.splitlines()
+    lines = stack.run("machines").stdout.splitlines()
     assert lines[0].split()[:3] == ["MACHINE", "GROUP", "STATE"]
     [known] = [line for line in lines if instances[0]["InstanceId"] in line]
     assert re.search(r"tiny-web +InService +HEALTHY +[0-9.]+ +web 1\.0-7 ready +\d+ s ago", known)
@@ -199,18 +200,19 @@ def test_groups_are_scaled_and_their_machines_listed(stack: Stack) -> None:
     ("words", "cause"),
     [
         (["scale", "web", "21"], "tiny-web may have 20 machines at most; make stack MAX_MACHINES="),
-        (["scale", "web", "-1"], "N is '-1', not a number"),
-        (["scale", "", ""], "ROLE is '', not web or vision; say make scale ROLE=web N=2"),
+        (["scale", "web", "-1"], "N is '-1'; use a number"),
+        (["scale", "db", "1"], "ROLE is 'db'; use web or vision: make scale ROLE=web N=2"),
+        (["scale", "", "1"], "ROLE is not set; say make scale ROLE=web N=2"),
     ],
 )
 def test_number_that_a_group_cannot_have_is_refused(
     stack: Stack, words: list[str], cause: str
 ) -> None:
     before = stack.group("web")["DesiredCapacity"]
-    refused = stack.run("fleet", *words)
+    refused = stack.run(*words)
     assert refused.returncode == 1
     [line] = refused.stderr.splitlines()
-    assert line.startswith("fleet: cannot scale: ")
+    assert line.startswith("scale: cannot scale: ")
     assert cause in line
     assert stack.group("web")["DesiredCapacity"] == before
 
@@ -269,7 +271,7 @@ def test_empty_variable_is_no_value_but_where_that_is_the_default(stack: Stack) 
 
 
 def test_groups_that_are_not_there_are_named(stack: Stack) -> None:
-    missing = stack.run("fleet", "machines", NAME="other")
+    missing = stack.run("machines", NAME="other")
     assert missing.returncode == 1
     assert "there is no group other-web or other-vision; make stack makes them" in missing.stderr
 

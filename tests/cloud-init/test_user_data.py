@@ -18,7 +18,7 @@ def userdata(
     inherited = {name: text for name, text in os.environ.items() if name in {"PATH", "HOME"}}
     settings = {"NAME": "tiny", "BUCKET": "releases", "SIGNING_KEY": str(key)}
     return subprocess.run(
-        [sys.executable, "-m", "operate.userdata", "--output", output], cwd=project / "scripts",
+        [sys.executable, "-m", "operate", "userdata", "--output", output], cwd=project / "scripts",
         env={**inherited, **settings, **environ}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -51,7 +51,7 @@ def names_of(program: ast.Module) -> list[str]:
         ({"BUCKET": ""}, "BUCKET is not set"),
         ({"BUCKET": "s3://releases"}, "BUCKET is 's3://releases'; use"),
         ({"SIGNING_KEY": ""}, "SIGNING_KEY is not set"),
-        ({"SIGNING_KEY": __file__.removesuffix(".py")}, "cannot read"),
+        ({"SIGNING_KEY": __file__.removesuffix(".py")}, "there is no such key"),
         ({"ROLES": "web; reboot"}, "ROLES is"),
         ({"LOG_HOST": "no port"}, "LOG_HOST is"),
         ({"QUEUE_URL": "x\nROOT=/"}, "QUEUE_URL is"),
@@ -94,6 +94,7 @@ def project(tmp_path: Path) -> Path:
     for each in ("scripts/operate", "scripts/autoupdate", "cloud-init"):
         shutil.copytree(ROOT / each, tmp_path / "project" / each)
     (tmp_path / "project/packaging").mkdir()
+    shutil.copy(ROOT / "packaging/trusted-keys", tmp_path / "project/packaging")
     return tmp_path / "project"
 
 

@@ -239,7 +239,8 @@ class Demo:
     def _fleet_status(self) -> str:
         # Exit status 3 says that a machine is not on the current release: here that is the point.
         return subprocess.run(
-            [sys.executable, ROOT / "scripts" / "fleet", "status"],
+            [sys.executable, "-m", "operate", "status"],
+            cwd=ROOT / "scripts",
             env={
                 **os.environ,
                 **self._cloud_environ,

@@ -52,7 +52,7 @@ class Fleet:
 
     def status(self) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-m", "operate.fleet", "status"], cwd=ROOT / "scripts",
+            [sys.executable, "-m", "operate", "status"], cwd=ROOT / "scripts",
             env=self.environ, capture_output=True, text=True, check=False,
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ class Operator:
         self.folder = folder
         self.key = key
         self.s3 = cloud.client("s3")
+        self.tree = ROOT
         self.environ = {
             **os.environ,
             **cloud.environ,
@@ -65,7 +67,7 @@ class Operator:
 
     def run(self, tool: str, *words: str | Path) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-m", f"operate.{tool}", *words], cwd=ROOT / "scripts",
+            [sys.executable, "-m", "operate", tool, *words], cwd=self.tree / "scripts",
             env=self.environ, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
@@ -95,6 +97,15 @@ class Operator:
 @pytest.fixture
 def operator(cloud: LocalCloud, bucket: str, tmp_path: Path, signing_key: Path) -> Operator:
     return Operator(cloud, bucket, tmp_path, signing_key)
+
+
+@pytest.fixture
+def own_tree(operator: Operator, tmp_path: Path) -> Path:
+    """Give the operator a tree of their own, to keep keys in packaging/."""
+    operator.tree = tmp_path / "tree"
+    for folder in ("scripts/operate", "scripts/autoupdate", "packaging"):
+        shutil.copytree(ROOT / folder, operator.tree / folder)
+    return operator.tree
 
 
 @pytest.fixture
@@ -150,7 +161,7 @@ def test_rollback_publishes_the_older_package_with_a_higher_sequence(operator: O
 def test_rollback_lists_what_it_can_go_back_to(operator: Operator) -> None:
     operator.deploy("1.0-1")
     operator.deploy("1.0-2")
-    result = operator.run("rollback", "--list")
+    result = operator.run("releases")
     assert result.returncode == 0
     assert result.stdout.index("1.0-2") < result.stdout.index("1.0-1")
 
@@ -195,7 +206,7 @@ def test_of_two_publishers_one_wins_and_the_other_is_told(
     packages = [operator.package("1.0-2"), operator.package("1.0-3")]
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "operate.deploy", package], cwd=ROOT / "scripts",
+            [sys.executable, "-m", "operate", "deploy", package], cwd=ROOT / "scripts",
             env=operator.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for package in packages
@@ -215,19 +226,23 @@ def test_deploy_never_goes_over_what_somebody_else_published_meanwhile(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The same, but certain: the other one comes between the look and the upload.
-    from operate import publishing
+    from operate import publish, settings
+    from operate.channel import Channel
+    from operate.errors import LostRaceError
+    from operate.package import Package
 
     operator.deploy("1.0-1")
     for name, value in operator.environ.items():
         monkeypatch.setenv(name, value)
-    channel = publishing.Channel.from_environ(operator.environ)
-    before = publishing.current(channel)
+    channel = Channel.of(settings.read("deploy", operator.environ))
+    before = publish.current(channel)
     assert before
     operator.deploy("1.0-2")
-    with pytest.raises(publishing.LostRaceError):
-        publishing.publish(channel, operator.package("1.0-3"), "", over=before.etag, sequence=2)
-    with pytest.raises(publishing.LostRaceError):
-        publishing.publish(channel, operator.package("1.0-4"), "", over=None, sequence=2)
+    package = Package.read(operator.package("1.0-3"))
+    with pytest.raises(LostRaceError):
+        publish.publish(channel, package, "", over=before.etag, sequence=2)
+    with pytest.raises(LostRaceError):
+        publish.publish(channel, package, "", over=None, sequence=2)
     assert operator.release().version == "1.0-2"
 
 
@@ -265,6 +280,43 @@ def test_package_that_would_lock_machines_out_is_refused(
     assert operator.versions() == 0
 
 
+def test_revoked_keys_of_somebody_in_the_temporary_folder_stop_nothing(
+    operator: Operator, tmp_path: Path
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/revoked_keys").write_bytes(operator.key.with_suffix(".pub").read_bytes())
+    operator.environ["TMPDIR"] = str(tmp_path / "shared")
+    operator.deploy("1.0-1")
+    operator.deploy("1.0-2")
+
+
+def test_key_that_packaging_revokes_is_not_trusted_at_the_desk(
+    operator: Operator, own_tree: Path, stranger: Path
+) -> None:
+    operator.deploy("1.0-1")
+    public = operator.key.with_suffix(".pub").read_bytes()
+    (own_tree / "packaging/revoked_keys").write_bytes(public)
+    refused(operator.run("deploy", operator.package("1.0-2")), "which revoked_keys revokes")
+    # Both halves count where there is a list of keys, too.
+    (own_tree / "packaging/allowed_signers").write_text(operator.trusted())
+    refused(operator.run("rollback"), "which revoked_keys revokes")
+    (own_tree / "packaging/revoked_keys").write_bytes(stranger.with_suffix(".pub").read_bytes())
+    operator.deploy("1.0-3")
+
+
+def test_list_of_keys_is_trusted_instead_of_the_own_key_alone(
+    operator: Operator, own_tree: Path, stranger: Path
+) -> None:
+    both = operator.trusted() + operator.trusted(stranger)
+    (own_tree / "packaging/allowed_signers").write_text(both)
+    assert operator.run("deploy", operator.package("1.0-1", signers=both)).returncode == 0
+    operator.environ["SIGNING_KEY"] = str(stranger)
+    assert operator.run("deploy", operator.package("1.0-2", signers=both)).returncode == 0
+    # To look, no key is needed then.
+    operator.environ["SIGNING_KEY"] = "/nowhere/key"
+    assert "1.0-2 (sequence 2)" in operator.run("status").stdout
+
+
 def test_package_may_bring_a_second_key(operator: Operator, stranger: Path) -> None:
     both = operator.trusted() + operator.trusted(stranger)
     assert operator.run("deploy", operator.package("1.0-1", signers=both)).returncode == 0
@@ -293,14 +345,6 @@ def test_deploy_of_what_is_no_package_is_refused(operator: Operator, tmp_path: P
     (tmp_path / "not.deb").write_text("a text")
     refused(operator.run("deploy", tmp_path / "not.deb"), "is no package")
     refused(operator.run("deploy", tmp_path / "nothing.deb"), "run make package")
-
-
-@pytest.mark.parametrize("tool", ["deploy", "rollback", "fleet"])
-def test_tools_have_help_and_refuse_wrong_usage(operator: Operator, tool: str) -> None:
-    told = operator.run(tool, "--help")
-    assert told.returncode == 0
-    assert told.stdout.startswith(f"usage: {tool} ")
-    assert operator.run(tool, "--nothing").returncode == 2
 
 
 def test_release_in_the_bucket_is_plain_json(operator: Operator) -> None:
