@@ -20,6 +20,9 @@ from operate.errors import AwsError
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+# Of an empty body there is no range (RFC 9110, 14.2).
+_NO_RANGE = frozenset({"InvalidRange", "416"})
+
 PACKAGE_TYPE = "application/vnd.debian.binary-package"
 
 
@@ -78,17 +81,23 @@ class Bucket:
         return Found(answer["ETag"], answer.get("VersionId", ""), metadata)
 
     def get(self, key: str, most: int, *, version: str = "", etag: str = "") -> bytes:
-        """Return the first `most` bytes of a body, which must not be empty.
+        """Return the first `most` bytes of a body.
 
         With an `etag` its code is in aws.PRECONDITION_FAILED when there is another by now.
         """
         condition: Any = {"IfMatch": etag} if etag else {}
-        with self._asking():
-            answer = self._s3.get_object(
-                Bucket=self.name, Key=key, Range=f"bytes=0-{most - 1}", **_of(version), **condition
-            )
-            # A server may pass over the range.
-            return answer["Body"].read(most)
+        try:
+            with self._asking():
+                answer = self._s3.get_object(
+                    Bucket=self.name, Key=key, Range=f"bytes=0-{most - 1}", **_of(version),
+                    **condition,
+                )  # fmt: skip
+                # A server may pass over the range.
+                return answer["Body"].read(most)
+        except AwsError as error:
+            if error.code in _NO_RANGE:
+                return b""
+            raise
 
     def put(self, key: str, body: bytes, metadata: Mapping[str, str], *, over: str | None) -> None:
         """Put an object over the one with the ETag `over`, or where none is, in one part.

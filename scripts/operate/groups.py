@@ -110,7 +110,7 @@ def _addresses(region: str, groups: Collection[str]) -> Iterator[tuple[str, str]
         return
     mine = {"Name": "tag:aws:autoscaling:groupName", "Values": sorted(groups)}
     pages = aws.client("ec2", region).get_paginator("describe_instances")
-    for page in pages.paginate(Filters=[mine]):
+    for page in pages.paginate(Filters=[mine], PaginationConfig={"PageSize": 200}):
         for reservation in page["Reservations"]:
             for instance in reservation["Instances"]:
                 yield instance["InstanceId"], instance.get("PrivateIpAddress", "")

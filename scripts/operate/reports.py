@@ -28,9 +28,6 @@ MAX_ERROR_CHARACTERS = 300
 # The updater reports every 15 minutes; one that missed two reports is silent.
 SILENT_SECONDS = 2 * 15 * 60
 
-# So many machines that stand alike may report anew while one of their reports is fetched.
-_SAMPLES = 3
-
 
 @dataclass(frozen=True)
 class Standing:
@@ -101,30 +98,36 @@ def _read(bucket: Bucket, machines: Container[str] | None) -> list[Report]:
             if machines is None or machine_of(each.key) in machines:
                 kind = (each.etag, each.size)
                 if kind not in alike:
-                    first[kind] = pool.submit(_fetch, bucket, each)
+                    first[kind] = pool.submit(_fetch, bucket, each.key, each.etag)
                 alike[kind].append(each)
         return [
             Report(harmless(machine_of(each.key)), standing, _age(each))
             for kind, listed in alike.items()
-            for standing in [first[kind].result() or _sample(bucket, listed[1:])]
-            for each in listed
+            for each, standing in _attribute(bucket, listed, first[kind].result())
         ]
 
 
-def _sample(bucket: Bucket, listed: list[Listed]) -> Standing:
-    for each in listed[: _SAMPLES - 1]:
-        standing = _fetch(bucket, each)
+def _attribute(
+    bucket: Bucket, listed: list[Listed], first: Standing | None
+) -> Iterator[tuple[Listed, Standing]]:
+    """Give each of the reports that are alike its standing, which one of them says.
+
+    One that was replaced since the listing speaks for its own machine alone.
+    """
+    for number, each in enumerate(listed):
+        standing = first if number == 0 else _fetch(bucket, each.key, each.etag)
         if standing:
-            return standing
-    return parse(json.dumps({"error": "its report changed while it was read"}).encode())
+            yield from ((one, standing) for one in listed[number:])
+            return
+        newer = _fetch(bucket, each.key)
+        if newer:
+            yield each, newer
 
 
-def _fetch(bucket: Bucket, listed: Listed) -> Standing | None:
-    """Return what a report says, or None if it is not the one that was listed any more."""
-    if listed.size == 0:  # of an empty object there is no range
-        return parse(b"")
+def _fetch(bucket: Bucket, key: str, etag: str = "") -> Standing | None:
+    """Return what a report says, or None if it has gone, or there is another than `etag` by now."""
     try:
-        return parse(bucket.get(listed.key, MAX_REPORT_BYTES + 1, etag=listed.etag))
+        return parse(bucket.get(key, MAX_REPORT_BYTES + 1, etag=etag))
     except AwsError as error:
         if error.code in NOT_FOUND | PRECONDITION_FAILED:
             return None

@@ -196,6 +196,19 @@ def test_groups_are_scaled_and_their_machines_listed(stack: Stack) -> None:
     assert stack.group("web")["DesiredCapacity"] == 2
 
 
+def test_machines_of_large_groups_are_all_listed_with_their_addresses(stack: Stack) -> None:
+    # More than a filter of EC2 takes values, and than fit into a page.
+    many = {"NAME": "many", "BUCKET": "many-releases"}
+    stack.make(MAX_MACHINES="300", **many)
+    assert stack.run("scale", "web", "230", **many).returncode == 0
+    listed = stack.run("machines", **many)
+    assert listed.returncode == 0, listed.stderr
+    rows = re.findall(r"^i-\w+ +many-web +InService +HEALTHY +[0-9.]+ +- +never$",
+                      listed.stdout, re.M)  # fmt: skip
+    assert len(rows) == 230
+    assert "many-web: 230 in service, 230 wanted" in listed.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "cause"),
     [

@@ -33,9 +33,6 @@ class RoleStatus:
     error: str
     owner: int  # user ID that owns the file
 
-    def report(self) -> dict[str, object]:
-        return {"pid": self.pid, "version": self.version, "state": self.state, "since": self.since}
-
 
 def read(path: Path) -> RoleStatus | None:
     """Return what ROLE.json says; None if there is none, or nothing that makes sense."""

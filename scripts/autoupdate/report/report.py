@@ -1,7 +1,7 @@
 """The report: what this machine says of itself in the bucket.
 
 ``fleet/MACHINE.json``, one object a machine, replaced on every change and at
-least every REPORT_SECONDS. ``scripts/fleet status`` prints them as a table.
+least every REPORT_SECONDS. `make status` prints them as a table.
 """
 
 import json
@@ -15,6 +15,9 @@ from autoupdate.log import Log, one_line
 from autoupdate.machine.role_status import RoleStatus
 from autoupdate.settings import Settings
 from autoupdate.store.bucket import Bucket, pause
+
+# Of the report; it rises when a field changes its meaning.
+FORMAT = 1
 
 _FIRST_PAUSE_SECONDS = 10.0
 
@@ -44,12 +47,16 @@ STATES = {
 }
 
 
-def compose(
-    settings: Settings, standing: Standing, roles: Mapping[str, RoleStatus | None], time: str
-) -> bytes:
-    """Return the body of a report."""
+def compose(standing: Standing, roles: Mapping[str, RoleStatus | None]) -> bytes:
+    """Return the body of a report: the same bytes from all machines that stand alike.
+
+    So it holds nothing of this machine alone, no time and no process ID: the
+    object's key says which machine, and S3 when. `make status` then reads one
+    report of each ETag, not of each machine. Who reads it has to bear with
+    fields that it does not know, or misses.
+    """
     document = {
-        "machine": settings.machine,
+        "format": FORMAT,
         "state": standing.state,
         "version": standing.version or None,
         "sequence": standing.sequence or None,
@@ -57,11 +64,14 @@ def compose(
         "release_sequence": standing.offered_sequence or None,
         "error": one_line(standing.error) or None,
         "silent": standing.silent,
-        "roles": {name: status.report() for name, status in roles.items() if status},
-        "time": time,
+        "roles": {
+            name: {"version": status.version, "state": status.state}
+            for name, status in roles.items()
+            if status
+        },
         "updater": VERSION,
     }
-    return json.dumps(document, ensure_ascii=False).encode()
+    return json.dumps(document, ensure_ascii=False, sort_keys=True).encode()
 
 
 class Reporter:
@@ -90,7 +100,7 @@ class Reporter:
         news = standing != self._told and not self._failures
         if not news and now < self._due_at:
             return
-        body = compose(self._settings, standing, self._roles(), self._clock.utc())
+        body = compose(standing, self._roles())
         try:
             self._bucket.put_report(self._settings.report_key, body)
         except BucketError as error:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from develop.bench import boot, polls
+from develop.bench import boot, polls, statuses
 from develop.bench.restarts import measure
 from develop.bench.services import (
     Application,
@@ -45,6 +45,8 @@ def main() -> int:
         for row in sizes(folder, name):
             print_row(row)
         for row in polling(folder, name):
+            print_row(row)
+        for row in status(folder, name):
             print_row(row)
         for row in booting(folder, name):
             print_row(row)
@@ -94,6 +96,17 @@ def polling(folder: Path, name: str) -> Iterator[Row]:
     yield ("the updater's memory", f"{updater.memory_bytes / 1e6:.1f} MB",
            f"aws s3api: {cli.memory_bytes / 1e6:.0f} MB",
            f"{updater.memory_bytes / cli.memory_bytes:.2f}", "35 MB")  # fmt: skip
+
+
+def status(folder: Path, name: str) -> Iterator[Row]:
+    """Yield how long `make status` takes; the peer's time is of 20 reports, scaled."""
+    times = statuses.measure(folder, name)
+    rows = {f"{count:,} reports": (count, ours) for count, ours in times.alike.items()}
+    rows[f"{statuses.DIFFERENT:,} reports, each different"] = (statuses.DIFFERENT, times.different)
+    for what, (count, ours) in rows.items():
+        cli = times.cli * count
+        yield (f"make status, {what}", f"{ours:.1f} s", f"aws s3api for each: {cli:.0f} s (scaled)",
+               f"1/{cli / ours:.0f}", "5 s" if count == max(statuses.COUNTS) else "")  # fmt: skip
 
 
 def booting(folder: Path, name: str) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 For what moto never does: refusals by code, another region, another clock.
 
-    with CannedS3(lambda method, path: Answer(403, error("AccessDenied"))) as url:
+    with CannedS3(lambda *_: Answer(403, error("AccessDenied"))) as url:
         subprocess.run([...], env={"AWS_ENDPOINT_URL": url, ...})
 """
 
@@ -26,15 +26,15 @@ def error(code: str, message: str = "as it is", more: str = "") -> bytes:
 
 
 class CannedS3:
-    """Answers each request by `answer(method, path)`, the query included."""
+    """Answers each request by `answer(method, path, If-Match)`, the query in the path."""
 
-    def __init__(self, answer: Callable[[str, str], Answer]) -> None:
+    def __init__(self, answer: Callable[[str, str, str], Answer]) -> None:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def reply(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                said = answer(self.command, self.path)
+                said = answer(self.command, self.path, self.headers.get("If-Match", ""))
                 self.send_response_only(said.status)
                 headers = {"Date": self.date_time_string(), **said.headers}
                 for name, value in headers.items():

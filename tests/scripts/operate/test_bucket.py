@@ -58,7 +58,7 @@ def is_one_line(result: "subprocess.CompletedProcess[str]", *causes: str) -> Non
 def test_refusal_is_one_line_that_says_what_to_do(
     signing_key: Path, answer: Answer, causes: list[str]
 ) -> None:
-    def after_a_look(method: str, _path: str) -> Answer:
+    def after_a_look(method: str, *_: str) -> Answer:
         return Answer(404) if method == "HEAD" else answer
 
     with CannedS3(after_a_look) as url:

@@ -35,14 +35,15 @@ class Fleet:
         key = "stable/tiny-server.deb"
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=b"1", Metadata=metadata)
 
-    def report(self, machine: str, **fields: object) -> None:
+    def report(self, machine: str, /, **fields: object) -> None:
         """Store a well-formed report."""
         document = {
+            "format": 1,
             "state": "current",
             "version": "1.0-2",
             "sequence": 2,
             "error": None,
-            "roles": {"web": {"version": "1.0-2", "state": "ready", "pid": 7}},
+            "roles": {"web": {"version": "1.0-2", "state": "ready"}},
             **fields,
         }
         self.write(machine, json.dumps(document).encode())
@@ -117,9 +118,70 @@ def test_hostile_report_harms_neither_terminal_nor_table(fleet: Fleet, body: byt
     assert ["web-1" in result.stdout, "web-2" in result.stdout] == [True, True]
 
 
-def test_age_is_told_by_the_buckets_clock(fleet: Fleet) -> None:
-    fleet.report("web-1", time="2099-01-01T00:00:00Z")
-    assert re.search(r"web-1 .* \d+ s ago$", fleet.status().stdout, re.M)
+def test_report_of_an_earlier_updater_still_reads(fleet: Fleet) -> None:
+    # It told its name, its time, and its processes.
+    role = {"pid": 7, "version": "1.0-2", "state": "ready", "since": "2026-11-23T08:10:00Z"}
+    fleet.report("web-1", time="2099-01-01T00:00:00Z", roles={"web": role}, machine="web-9")
+    result = fleet.status()
+    assert result.returncode == 0, result.stderr
+    assert re.search(
+        r"^web-1 +current +1\.0-2 +2 +web 1\.0-2 ready +\d+ s ago$", result.stdout, re.M
+    )
+
+
+def test_report_of_a_later_updater_shows_what_is_known_of_it(fleet: Fleet) -> None:
+    fleet.write("web-1", b'{"format": 2, "state": "current", "mood": "fine", "sequence": 2}')
+    assert re.search(r"^web-1 +current +\? +2 +- +\d+ s ago$", fleet.status().stdout, re.M)
+
+
+# Many machines
+
+
+def test_of_reports_that_are_alike_one_is_read(fleet: Fleet, cloud: LocalCloud) -> None:
+    for number in range(120):
+        fleet.report(f"web-{number:03}")
+    fleet.report("web-200", state="held", error="held by HOLD")
+    before = cloud.requests("GET")
+    result = fleet.status()
+    # The listing, and two kinds of reports.
+    assert cloud.requests("GET") - before == 3
+    assert "120 of 121 machines are on the release" in result.stdout
+
+
+def test_many_machines_are_counted_and_those_elsewhere_listed(fleet: Fleet) -> None:
+    for number in range(60):
+        fleet.report(f"web-{number:03}")
+    for number in range(55):
+        fleet.report(f"bad-{number:03}", state="undone", version="1.0-1", error=f"reason {number}")
+    result = fleet.status()
+    assert result.returncode == 3
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["MACHINES", "STATE", "VERSION", "SEQUENCE", "ROLES", "SEEN"]
+    assert lines[1].split()[:4] == ["60", "current", "1.0-2", "2"]
+    assert lines[2].split()[:4] == ["55", "undone", "1.0-1", "2"]
+    assert "web-000" not in result.stdout
+    assert lines[6].startswith("bad-000")
+    assert lines[7] == "  reason 0"
+    assert lines[-2] == "and 5 more machines"
+    assert lines[-1] == "60 of 115 machines are on the release in the bucket: 1.0-2 (sequence 2)"
+
+
+def test_many_machines_that_are_all_on_the_release_are_exit_status_0(fleet: Fleet) -> None:
+    for number in range(51):
+        fleet.report(f"web-{number:03}")
+    result = fleet.status()
+    assert result.returncode == 0
+    assert len(result.stdout.splitlines()) == 3
+
+
+def test_hostile_kinds_of_reports_do_not_fill_the_terminal(fleet: Fleet) -> None:
+    for number in range(130):
+        fleet.report(f"web-{number:03}", state=f"odd-{number}", error="x" * 1000)
+    lines = fleet.status().stdout.splitlines()
+    assert "and 80 more ways to stand" in lines
+    assert "and 80 more machines" in lines
+    assert len(lines) < 170
+    assert max(map(len, lines)) < 400
 
 
 def test_no_machine_yet_is_said(fleet: Fleet) -> None:
