@@ -17,5 +17,7 @@ MAINTAINER ?= Your Name <you@example.com>
 
 # The SSH key that signs releases; its public half, beside it with .pub, goes
 # into the package as the key that machines trust. A key in an agent or on a
-# hardware token works: then only the .pub need be here.
+# hardware token works: then only the .pub need be here. A key's text works, too,
+# as the secrets of a CI service give it, in the environment. Without a key
+# `make package` makes one for this checkout alone, which `make deploy` refuses.
 SIGNING_KEY ?= $(HOME)/.ssh/id_ed25519

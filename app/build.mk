@@ -20,7 +20,7 @@ STITCH_LIBRARIES := -Wl,-Bstatic -lopencv_stitching -lopencv_calib3d -lopencv_fe
   -lquadmath -lz -Wl,-Bdynamic -ltbb -ldl -lpthread
 STITCH_FLAGS := -O2 -Wall -Wextra -Werror -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 \
   -D_GLIBCXX_ASSERTIONS -ffunction-sections -fdata-sections \
-  -ffile-prefix-map=$(CURDIR)=. -isystem /usr/include/opencv4
+  -ffile-prefix-map="$$PWD"=. -isystem /usr/include/opencv4
 STITCH_LINK := -pie -s -Wl,--gc-sections -Wl,-z,relro,-z,now
 STITCH_OBJECTS := $(patsubst app/stitch/%,build/objects/%.o,$(wildcard app/stitch/*.cc app/stitch/*.c))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from autoupdate.release.format import Release
 from operate import groups, publish, rendering, settings, tables
 from operate.channel import Channel
-from operate.errors import EXIT_DONE, EXIT_NOT_ALL, OperateError
+from operate.errors import EXIT_DONE, EXIT_FAILED, EXIT_NOT_ALL, OperateError
 from operate.package import Package
 from operate.reports import read_reports
 from operate.signing_key import ROOT
@@ -38,6 +38,10 @@ def main(words: list[str]) -> int:
     except OperateError as error:
         print(f"{given.verb}: cannot {verb.does(given)}: {error}", file=sys.stderr)
         return error.exit_status
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        print(f"{given.verb}: cannot {verb.does(given)}: {what}{error.strerror}", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print(f"{given.verb}: interrupted", file=sys.stderr)
         return 130

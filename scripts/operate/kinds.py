@@ -29,6 +29,16 @@ def matching(pattern: str, words: str) -> Kind:
     return lambda value: "" if compiled.fullmatch(value) else words
 
 
+def number(low: int, high: int) -> Kind:
+    """Accept a whole number within bounds."""
+
+    def problem(value: str) -> str:
+        is_one = re.fullmatch(r"[0-9]{1,16}", value, re.ASCII) and low <= int(value) <= high
+        return "" if is_one else f"use a number from {low} to {high}"
+
+    return problem
+
+
 def bucket(value: str) -> str:
     """Tell what S3 would not take as the name of a bucket."""
     if not re.fullmatch(r"[a-z0-9.-]{3,63}", value):

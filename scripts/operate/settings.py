@@ -26,7 +26,8 @@ DESK = IN_BUCKET | {"scale"}
 PACKAGING = frozenset({"package"})
 NOBODY: frozenset[str] = frozenset()
 
-_NUMBER = matching(r"[1-9][0-9]{0,15}", "use a number from 1")
+# autoupdate.release.format: what every JSON reader keeps exact.
+_MOST_SEQUENCE = 2**53 - 1
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,12 @@ class Setting:
         return f"{self.name} is {shown}; {wrong}" if wrong else ""
 
 
-def _stack(name: str, parameter: str, default: str | None, doc: str, kind: Kind) -> Setting:
-    return Setting(name, doc, kind, default, taken_by=frozenset({"stack"}), parameter=parameter)
-
-
-def _user_data(name: str, doc: str, kind: Kind, default: str | None = None) -> Setting:
+def _of_user_data(name: str, doc: str, kind: Kind, default: str | None = None) -> Setting:
     return Setting(name, doc, kind, default, taken_by=frozenset({"userdata"}))
+
+
+def _of_stack(name: str, doc: str, kind: Kind, default: str | None, parameter: str) -> Setting:
+    return Setting(name, doc, kind, default, taken_by=frozenset({"stack"}), parameter=parameter)
 
 
 SETTINGS = (
@@ -72,76 +73,132 @@ SETTINGS = (
                  "use 2 to 20 lower-case letters, digits and hyphens"),
         needed_by=DESK | PACKAGING,
     ),
-    Setting("BUCKET", "the S3 bucket of the releases", kinds.bucket,
-            needed_by=IN_BUCKET, taken_by=PACKAGING, stricter={"stack": kinds.stack_bucket}),
-    Setting("REGION", "the AWS region of the bucket", kinds.region, "us-east-1",
-            taken_by=DESK | PACKAGING),
-    Setting("MAINTAINER", "Name <address> of who answers for the package", kinds.maintainer,
-            needed_by=PACKAGING,
-        taken_by=frozenset({"deploy"}), stricter={"deploy": kinds.own_maintainer}),
+    Setting(
+        "BUCKET", "the S3 bucket of the releases", kinds.bucket,
+        needed_by=IN_BUCKET, taken_by=PACKAGING, stricter={"stack": kinds.stack_bucket},
+    ),
+    Setting(
+        "REGION", "the AWS region of the bucket", kinds.region, "us-east-1",
+        taken_by=DESK | PACKAGING,
+    ),
+    Setting(
+        "MAINTAINER", "Name <address> of who answers for the package", kinds.maintainer,
+        needed_by=PACKAGING, taken_by=frozenset({"deploy"}),
+        stricter={"deploy": kinds.own_maintainer},
+    ),
     Setting(
         "SIGNING_KEY", "the SSH key that signs releases: its path, or its text",
         signing_key.problem, needed_by=PUBLISHING | VERIFYING, taken_by=PACKAGING,
-        stricter={"package": signing_key.problem_of_package,
-                  **dict.fromkeys(VERIFYING, signing_key.problem_of_verifying)},
+        stricter={
+            "package": signing_key.problem_of_package,
+            **dict.fromkeys(VERIFYING, signing_key.problem_of_verifying),
+        },
     ),
     Setting(
         "CHANNEL", "the folder of the bucket that machines follow",
-        matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "use letters, digits, . _ -"),
-        "stable", taken_by=DESK,
+        matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "use letters, digits, . _ -"), "stable",
+        taken_by=DESK,
     ),
-    Setting("AWS_ENDPOINT_URL", "another server than AWS's",
-            matching(r"https?://\S+", "it has to be http://HOST:PORT or https://HOST"),
-            taken_by=DESK),
+    Setting(
+        "AWS_ENDPOINT_URL", "another server than AWS's",
+        matching(r"https?://\S+", "it has to be http://HOST:PORT or https://HOST"),
+        taken_by=DESK,
+    ),
+
     # Of single verbs
-    Setting("SEQUENCE", "publish as this number, over what is no release of ours", _NUMBER,
-            taken_by=frozenset({"deploy"})),
-    Setting("TO", "the version to go back to",
-            matching(r"[0-9][A-Za-z0-9.+~-]{0,63}", "use a version, as make releases lists them"),
-            taken_by=frozenset({"rollback"})),
-    Setting("ROLE", "the role whose machines are meant",
-            matching(r"web|vision", "use web or vision: make scale ROLE=web N=2"),
-            needed_by=frozenset({"scale"}), how="say make scale ROLE=web N=2"),
-    Setting("N", "the number of machines",
-            matching(r"[0-9]{1,4}", "use a number: make scale ROLE=web N=2"),
-            needed_by=frozenset({"scale"}), how="say make scale ROLE=web N=2"),
+    Setting(
+        "VERSION", "of the package, instead of what packaging/version counts",
+        matching(r"[0-9][A-Za-z0-9.+~-]*", "use a digit, then letters, digits and . + ~ -"),
+        taken_by=PACKAGING,
+    ),
+    Setting(
+        "SEQUENCE", "publish as this number, over what is no release of ours",
+        kinds.number(1, _MOST_SEQUENCE), taken_by=frozenset({"deploy"}),
+    ),
+    Setting(
+        "TO", "the version to go back to",
+        matching(r"[0-9][A-Za-z0-9.+~-]{0,63}", "use a version, as make releases lists them"),
+        taken_by=frozenset({"rollback"}),
+    ),
+    Setting(
+        "ROLE", "the role whose machines are meant",
+        matching("web|vision", "use web or vision: make scale ROLE=web N=2"),
+        needed_by=frozenset({"scale"}), how="say make scale ROLE=web N=2",
+    ),
+    Setting(
+        "N", "how many machines", kinds.number(0, 9999),
+        needed_by=frozenset({"scale"}), how="say make scale ROLE=web N=2",
+    ),
+    Setting(
+        "LOCK", "which lock file to write anew",
+        matching("develop|app|all", "use develop, app or all"),
+        needed_by=frozenset({"lock"}), how="say make lock LOCK=app",
+    ),
+
     # Of the machine that user-data makes
-    _user_data("ROLES", "the roles that the machine runs",
-               matching(r"(web|vision)( (web|vision))*", "use web, vision or both, with a space"),
-               "web vision"),
-    _user_data("ROLE_ID", "unique ID of its IAM role, whose policy lets a machine write its own "
-               "report fleet/${aws:userid}.json alone",
-               matching(r"[A-Z0-9]{16,32}", "it has to be AROA..., a role's unique ID")),
-    _user_data("QUEUE_URL", "the service's own queue",
-               matching(r"https?://\S+", "it has to be https://...")),
-    _user_data("BUCKET_URL", "where the service keeps pictures",
-               matching(r"s3://\S+", "it has to be s3://BUCKET/PREFIX")),
-    _user_data("HOST", "what web listens on",
-               matching(r"[A-Za-z0-9.:\[\]_-]+|/\S+",
-                        "use an address, or /path of a Unix socket")),
-    _user_data("PORT", "the same", matching(r"[0-9]{1,5}", "use a number to 65535")),
+    _of_user_data(
+        "ROLES", "the roles that the machine runs",
+        matching("(web|vision)( (web|vision))*", "use web, vision or both, with a space"),
+        "web vision",
+    ),
+    _of_user_data(
+        "ROLE_ID", "unique ID of its IAM role, whose policy lets a machine write its own report "
+        "fleet/${aws:userid}.json alone",
+        matching("[A-Z0-9]{16,32}", "it has to be AROA..., a role's unique ID"),
+    ),
+    _of_user_data(
+        "QUEUE_URL", "the service's own queue", matching(r"https?://\S+", "use https://..."),
+    ),
+    _of_user_data(
+        "BUCKET_URL", "where the service keeps pictures",
+        matching(r"s3://\S+", "it has to be s3://BUCKET/PREFIX"),
+    ),
+    _of_user_data(
+        "HOST", "address that web listens on",
+        matching(r"[A-Za-z0-9.:\[\]_-]+|/\S+", "use an address, or /path of a Unix socket"),
+    ),
+    _of_user_data("PORT", "port that web listens on", kinds.number(1, 65535)),
+
     # Parameters of the stack, each kept from the last time where it is not given
-    _stack("VPC", "Vpc", None, "where machines are, for good [the region's default VPC]",
-           matching(r"vpc-[0-9a-f]+", "it has to be vpc-...")),
-    _stack("SUBNETS", "Subnets", None, "the same, with commas [those of the default VPC]",
-           matching(r"subnet-[0-9a-f]+(,subnet-[0-9a-f]+)*", "use subnet-..., with commas")),
-    _stack("IMAGE", "Image", None, "[this computer's distribution and architecture, the newest "
-           "image at each launch]",
-           matching(r"ami-[0-9a-f]+|resolve:ssm:/.+", "use ami-... or resolve:ssm:/...")),
-    _stack("INSTANCE_TYPE", "InstanceType", None,
-           "[t3.small, or t4g.small where this computer is arm64]",
-           matching(r"[a-z0-9-]+\.[a-z0-9-]+", "it has to be like t3.small")),
-    _stack("WEB_FROM", "WebFrom", "", "addresses that may reach web [none]",
-           matching(r"[0-9.]+/[0-9]{1,2}", "use a CIDR block like 203.0.113.0/24")),
-    _stack("LOAD_BALANCER", "LoadBalancer", "",
-           "security group of a load balancer that may; makes a target group [none]",
-           matching(r"sg-[0-9a-f]+", "it has to be sg-...")),
-    Setting("LOG_HOST", "syslog server (UDP) that gets the machines' logs [none]",
-            matching(r"[A-Za-z0-9.-]+:[0-9]{1,5}", "use HOST:PORT"),
-            "", taken_by=frozenset({"stack", "userdata"}), parameter="LogHost"),
-    _stack("MAX_MACHINES", "MaxMachines", "20", "of each group [20]", _NUMBER),
-    _stack("KEEP_RELEASES_DAYS", "KeepReleasesDays", "90",
-           "until a replaced release is removed, but for the last ten [90]", _NUMBER),
+    _of_stack(
+        "VPC", "where machines are, for good [the region's default VPC]",
+        matching("vpc-[0-9a-f]+", "it has to be vpc-..."), None, "Vpc",
+    ),
+    _of_stack(
+        "SUBNETS", "the same, with commas [those of the default VPC]",
+        matching("subnet-[0-9a-f]+(,subnet-[0-9a-f]+)*", "use subnet-..., with commas"),
+        None, "Subnets",
+    ),
+    _of_stack(
+        "IMAGE", "what machines boot [the newest image, at each launch, of this computer's "
+        "distribution and architecture]",
+        matching("ami-[0-9a-f]+|resolve:ssm:/.+", "use ami-... or resolve:ssm:/..."),
+        None, "Image",
+    ),
+    _of_stack(
+        "INSTANCE_TYPE", "of the machines [t3.small, or t4g.small where this computer is arm64]",
+        matching(r"[a-z0-9-]+\.[a-z0-9-]+", "it has to be like t3.small"), None, "InstanceType",
+    ),
+    _of_stack(
+        "WEB_FROM", "CIDR block of the addresses that may reach web [none]",
+        matching("[0-9.]+/[0-9]{1,2}", "use a CIDR block like 203.0.113.0/24"), "", "WebFrom",
+    ),
+    _of_stack(
+        "LOAD_BALANCER", "security group of a load balancer that may; makes a target group [none]",
+        matching("sg-[0-9a-f]+", "it has to be sg-..."), "", "LoadBalancer",
+    ),
+    Setting(
+        "LOG_HOST", "HOST:PORT of a syslog server (UDP) that gets the machines' logs [none]",
+        matching("[A-Za-z0-9.-]+:[0-9]{1,5}", "use HOST:PORT"), "",
+        taken_by=frozenset({"stack", "userdata"}), parameter="LogHost",
+    ),
+    _of_stack(
+        "MAX_MACHINES", "of each group [20]", kinds.number(1, 9999), "20", "MaxMachines",
+    ),
+    _of_stack(
+        "KEEP_RELEASES_DAYS", "until a replaced release is removed, but for the last ten [90]",
+        kinds.number(1, 36500), "90", "KeepReleasesDays",
+    ),
 )  # fmt: skip
 
 

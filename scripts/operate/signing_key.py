@@ -79,7 +79,10 @@ def public_half(value: str) -> str:
     if is_text(value):
         with private_half(value) as path:
             command = ["ssh-keygen", "-y", "-P", "", "-f", str(path)]
-            made = subprocess.run(command, capture_output=True, text=True, check=False)
+            try:
+                made = subprocess.run(command, capture_output=True, text=True, check=False)
+            except FileNotFoundError as error:
+                raise KeyProblemError("cannot run ssh-keygen; install openssh-client") from error
         if made.returncode:
             raise KeyProblemError(
                 "ssh-keygen cannot use it: it has to be whole, and without a passphrase"

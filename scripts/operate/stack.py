@@ -71,7 +71,7 @@ class Stack:
         return described
 
     def _refuse_other_key(self) -> None:
-        """Refuse a key that has not signed what new machines will find: they would install it."""
+        """Refuse a key that has not signed what new machines find: they would install nothing."""
         try:
             publish.current(self._channel)
         except ForeignReleaseError as error:

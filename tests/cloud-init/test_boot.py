@@ -101,6 +101,7 @@ class Story:
             "BUCKET": "releases",
             "SIGNING_KEY": str(key),
             "CHANNEL": "stable",
+            "MAINTAINER": "Ann <ann@example.org>",
         }
         self.web: Machine
         self.vision: Machine

@@ -76,7 +76,8 @@ def measure(folder: Path, name: str) -> Times:
     lab = folder / "lab"
     lab.mkdir()
     with Cloud(lab) as cloud:
-        variables = {"NAME": name, "BUCKET": BUCKET, "SIGNING_KEY": str(key), "CHANNEL": "stable"}
+        variables = {"NAME": name, "BUCKET": BUCKET, "SIGNING_KEY": str(key), "CHANNEL": "stable",
+                     "MAINTAINER": "Bench <bench@example.org>"}  # fmt: skip
         trees = []
         for number in range(1, UPDATES + 2):
             version = f"1.0-{number}"

@@ -31,7 +31,8 @@ def measure(folder: Path, name: str) -> tuple[Cost, Cost]:
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f", key], check=True
         )
-        settings = [f"BUCKET={BUCKET}", f"SIGNING_KEY={key}", f"NAME={name}", "CHANNEL=stable"]
+        settings = [f"BUCKET={BUCKET}", f"SIGNING_KEY={key}", f"NAME={name}", "CHANNEL=stable",
+                    "MAINTAINER=Bench <bench@example.org>"]  # fmt: skip
         environ = {each: text for each, text in os.environ.items() if each != "MAKEFLAGS"}
         root = Path(__file__).resolve().parents[3]
         subprocess.run(

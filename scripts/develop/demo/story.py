@@ -198,6 +198,7 @@ class Demo:
             "VERSION": version,
             "BUCKET": BUCKET,
             "SIGNING_KEY": str(self._key),
+            "MAINTAINER": "Demo <demo@example.org>",
         }
         environ = {**os.environ, **self._cloud_environ}
         tree = Tree.copy(self._folder / version, variables, environ)

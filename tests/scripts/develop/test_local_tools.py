@@ -79,8 +79,8 @@ def test_version_without_a_history_is_lower_than_any(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory, signing_key: Path) -> Path:
-    """Copy this tree with what is built, as one that make has just packaged."""
-    tree = Tree.copy(tmp_path_factory.mktemp("make") / "tree", {}, {}).path
+    """Copy this tree with what is built, as one that make has just packaged, to a hard place."""
+    tree = Tree.copy(tmp_path_factory.mktemp("make") / "a folder with spaces", {}, {}).path
     make(tree, signing_key, "package")
     return tree
 
@@ -130,14 +130,63 @@ def test_package_follows_settings_given_on_the_command_line(
     assert "\nBUCKET=releases-acme\n" in defaults
 
 
-def test_parallel_make_builds_all(tree: Path, signing_key: Path) -> None:
-    make(tree, signing_key, "clean")
+def test_fresh_clone_without_a_key_is_packaged_by_parallel_make(tree: Path, tmp_path: Path) -> None:
+    shutil.rmtree(tree / "build")
     # The dependencies of the executables are kept: fetching them is not what this is about.
     (tree / "build").mkdir()
     for layer in BUILD.glob("dependencies-*"):
         shutil.copy(layer, tree / "build")
-    make(tree, signing_key, "-j4", "package")
-    assert (tree / f"build/{NAME}-server.deb").exists()
+
+    def package() -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["make", "-j4", f"NAME={NAME}", "VERSION=1.0-1", "package"],
+            cwd=tree, env=with_environment_of_a_user(HOME=str(tmp_path / "nobody")),
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    made = package()
+    assert made.returncode == 0, made.stderr
+    assert made.stderr == (
+        "makes build/development-key: there is no SIGNING_KEY, and make deploy will ask for one\n"
+    )
+    key = tree / "build/development-key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    public = key.with_suffix(".pub").read_text()
+    assert "development key of this checkout, not for releases" in public
+    assert public in trusted_by(tree, tmp_path / "unpacked")
+    # Made once: the next package trusts the same.
+    assert package().stdout == ""
+    assert key.with_suffix(".pub").read_text() == public
+
+
+def trusted_by(tree: Path, unpacked: Path) -> str:
+    """Return the allowed_signers of the package that is built in a tree."""
+    subprocess.run(["dpkg-deb", "-x", tree / f"build/{NAME}-server.deb", unpacked], check=True)
+    return (unpacked / f"etc/{NAME}/allowed_signers").read_text()
+
+
+@pytest.mark.parametrize("given", ["environment", "command line", "Windows"])
+def test_text_of_a_key_is_taken_as_well_as_its_path(
+    tree: Path, signing_key: Path, tmp_path: Path, given: str
+) -> None:
+    text = signing_key.read_text()
+    if given == "Windows":
+        text = text.replace("\n", "\r\n")
+    words = [f"SIGNING_KEY={text}"] if given == "command line" else []
+    environ = {} if given == "command line" else {"SIGNING_KEY": text}
+    done = subprocess.run(
+        ["make", f"NAME={NAME}", "VERSION=1.0-1", "package", *words],
+        cwd=tree, env=with_environment_of_a_user(**environ),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    public = signing_key.with_suffix(".pub").read_text().split()[1]
+    assert public in trusted_by(tree, tmp_path)
+    secret = text.splitlines()[2].strip()
+    assert secret not in done.stdout
+    written = [*(tree / "build").rglob("*"), *tmp_path.rglob("*")]
+    for file in filter(Path.is_file, written):
+        assert secret.encode() not in file.read_bytes(), file
 
 
 def test_bare_make_lists_every_verb() -> None:
@@ -159,6 +208,23 @@ def test_name_that_no_package_can_bear_is_refused_by_make() -> None:
     assert 'NAME is "My Service"' in done.stderr
 
 
+@pytest.mark.parametrize(("words", "status"), [([], 2), (["stitch"], 2), (["app", "x"], 2)])
+def test_lock_writes_nothing_that_it_is_not_asked_for(words: list[str], status: int) -> None:
+    done = subprocess.run(
+        [ROOT / "scripts/develop/lock", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status
+    assert done.stderr
+
+
+def test_what_travels_is_what_is_tested() -> None:
+    # A new version goes into develop's lock first, and is shipped with the other.
+    def pins(path: str) -> set[str]:
+        return set(re.findall(r"^\S+==\S+", (ROOT / path).read_text(), re.M))
+
+    assert pins("app/requirements.lock") <= pins("scripts/develop/requirements.lock")
+
+
 # The scripts' --help is their header comment
 
 
@@ -166,6 +232,7 @@ def test_name_that_no_package_can_bear_is_refused_by_make() -> None:
     "script",
     [
         "scripts/develop/bootstrap",
+        "packaging/trusted-keys",
         "packaging/version",
         "scripts/develop/run",
         "scripts/develop/lock",

@@ -30,6 +30,7 @@ class Operator:
         self.key = key
         self.s3 = cloud.client("s3")
         self.tree = ROOT
+        self.maintainer = "Ann <ann@example.org>"
         self.environ = {
             **os.environ,
             **cloud.environ,
@@ -55,7 +56,7 @@ class Operator:
             "Package": "tiny-server",
             "Version": version,
             "Architecture": "all",
-            "Maintainer": "Ann <ann@example.org>",
+            "Maintainer": self.maintainer,
             "Description": "made for a test",
         }
         text = "".join(f"{name}: {value}\n" for name, value in control.items())
@@ -277,6 +278,55 @@ def test_package_that_would_lock_machines_out_is_refused(
 ) -> None:
     package = operator.package("1.0-1", signers=operator.trusted(stranger))
     refused(operator.run("deploy", package), "itself does not trust SIGNING_KEY")
+    assert operator.versions() == 0
+
+
+def test_text_of_a_key_signs_and_is_left_nowhere(operator: Operator, tmp_path: Path) -> None:
+    text = operator.key.read_text()
+    (tmp_path / "temporary").mkdir()
+    # A CI service may lose the last newline.
+    operator.environ |= {"SIGNING_KEY": text.strip(), "TMPDIR": str(tmp_path / "temporary")}
+    result = operator.run("deploy", operator.package("1.0-1"))
+    assert result.returncode == 0, result.stderr
+    assert operator.release().version == "1.0-1"
+    operator.deploy("1.0-2")
+    assert operator.run("rollback").returncode == 0
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda text: text.replace("-----BEGIN OPENSSH", "-----BEGIN RSA"),
+        lambda text: text.rsplit("\n", 3)[0],
+        lambda text: text.replace("b3BlbnNzaC1rZXk", "AAAAAAAAAAAAAAA"),
+        lambda text: "\n".join(text.splitlines()[1:]),
+    ],
+)
+def test_text_that_is_no_whole_key_is_refused_and_not_repeated(
+    operator: Operator, harm: Callable[[str], str]
+) -> None:
+    text = operator.key.read_text()
+    operator.environ["SIGNING_KEY"] = harm(text)
+    result = operator.run("deploy", operator.package("1.0-1"))
+    refused(result, "SIGNING_KEY is a text; ")
+    assert text.splitlines()[2] not in result.stderr
+    assert operator.versions() == 0
+
+
+def test_key_with_a_passphrase_is_taken_as_a_path_alone(operator: Operator, tmp_path: Path) -> None:
+    key = tmp_path / "locked"
+    keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", str(key)]
+    subprocess.run(keygen, check=True)
+    operator.environ["SIGNING_KEY"] = key.read_text()
+    package = operator.package("1.0-1", signers=operator.trusted(key))
+    refused(operator.run("deploy", package), "without a passphrase")
+
+
+def test_package_of_the_example_maintainer_is_refused(operator: Operator) -> None:
+    operator.maintainer = "Your Name <you@example.com>"
+    package = operator.package("1.0-1")
+    refused(operator.run("deploy", package), "the example of config.mk; set MAINTAINER")
     assert operator.versions() == 0
 
 
