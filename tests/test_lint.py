@@ -52,6 +52,7 @@ def test_python_is_formatted() -> None:
 def test_types_hold() -> None:
     folders = [
         "app/panorama",
+        "docs/hello/hello",
         "scripts/handoff",
         "scripts/autoupdate",
         "scripts/operate",
