@@ -55,7 +55,8 @@ class Channel:
         """The keys that the next package will tell machines to trust.
 
         Raises:
-            OperateError: there are none that could be read.
+            OperateError: there are none.
+            OSError: revoked keys cannot be read: then nobody is trusted.
         """
         key = self.signing_key
         if not is_text(key):
@@ -68,9 +69,6 @@ class Channel:
         if made.returncode:
             raise OperateError(" ".join(made.stderr.split()))
         revoked_keys = ROOT / "packaging" / REVOKED_KEYS
-        try:
-            revoked = revoked_keys.read_bytes() if revoked_keys.exists() else b""
-        except OSError as error:
-            raise OperateError(f"cannot read {revoked_keys}: {error.strerror}") from error
+        revoked = revoked_keys.read_bytes() if revoked_keys.exists() else b""
         origin = str(ALLOWED_SIGNERS) if ALLOWED_SIGNERS.exists() else "SIGNING_KEY"
         return Trust(made.stdout, revoked, origin)

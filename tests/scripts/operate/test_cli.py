@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from project import ROOT
@@ -39,3 +40,13 @@ def test_verb_has_help_with_settings_and_exit_status_and_refuses_wrong_usage(ver
 @pytest.mark.parametrize("words", [[], ["fly"], ["deploy"], ["status", "web-1"]])
 def test_wrong_usage_is_exit_status_2(words: list[str]) -> None:
     assert operate(*words).returncode == 2
+
+
+def test_file_that_cannot_be_written_is_one_line(signing_key: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    key = {"SIGNING_KEY": str(signing_key)}
+    output = str(tmp_path / "file" / "user-data")
+    made = operate("userdata", "--output", output, NAME="tiny", BUCKET="releases", **key)
+    assert made.returncode == 1
+    [line] = made.stderr.splitlines()
+    assert line.startswith("userdata: cannot render user-data: /")
