@@ -8,7 +8,7 @@ one, S3 the other. So machines that stand alike write the same bytes, and of
 import json
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -152,8 +152,16 @@ def parse(content: bytes) -> Standing:
         harmless(document.get("sequence")),
         ", ".join(_describe_roles(roles)) or "-",
         _is_healthy(roles),
-        "" if not document.get("error") else harmless(document["error"], MAX_ERROR_CHARACTERS),
+        _trouble(document),
     )
+
+
+def _trouble(document: Mapping[str, Any]) -> str:
+    error = document.get("error")
+    told = harmless(error, MAX_ERROR_CHARACTERS) if error else ""
+    # The updater's own word for it, beside the last cause.
+    kept = "nothing valid from the bucket for half an hour" if document.get("silent") else ""
+    return ": ".join(filter(None, (kept, told)))
 
 
 def machine_of(key: str) -> str:

@@ -188,3 +188,9 @@ def test_no_machine_yet_is_said(fleet: Fleet) -> None:
     result = fleet.status()
     assert result.returncode == 3
     assert "0 of 0 machines" in result.stdout
+
+
+def test_machine_that_may_be_kept_from_releases_says_so(fleet: Fleet) -> None:
+    fleet.report("web-1", state="refused", silent=True, error="signed by an unknown key")
+    said = fleet.status().stdout
+    assert "  nothing valid from the bucket for half an hour: signed by an unknown key\n" in said
