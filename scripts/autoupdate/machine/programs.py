@@ -13,7 +13,6 @@ from pathlib import Path
 from autoupdate.errors import MachineError
 
 _MAX_OUTPUT_BYTES = 1 << 16
-_TICK_SECONDS = 0.02
 
 # dpkg insists on finding ldconfig and start-stop-daemon.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -84,15 +83,30 @@ def run(
         raise MachineError(f"cannot run {command[0]}: {error.strerror}") from error
     with process:
         output = _Tail(process)
-        while process.poll() is None:
-            output.read(_TICK_SECONDS)
-            if time.monotonic() - began > seconds:
-                _kill_group(process)
-                process.wait()
-                return Ended(None, output.text(), seconds)
-        if leave_no_child:
+        in_time = _take_until_end(process, output, began + seconds)
+        if not in_time or leave_no_child:
+            # Not waited for yet, so that no other group can have its number.
             _kill_group(process)
-        return Ended(process.returncode, output.text(), time.monotonic() - began)
+        status = process.wait()
+        if not in_time:
+            return Ended(None, output.text(), seconds)
+        return Ended(status, output.text(), time.monotonic() - began)
+
+
+def _take_until_end(process: "subprocess.Popen[bytes]", output: "_Tail", deadline: float) -> bool:
+    """Take what `process` writes until it ends; tell whether that was before `deadline`.
+
+    Its pipe alone would not tell: it may be closed earlier, or held open by a child.
+    """
+    ended = os.pidfd_open(process.pid)
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            if ended in select.select([ended, *output.sources()], [], [], left)[0]:
+                return True
+            output.read()
+        return False
+    finally:
+        os.close(ended)
 
 
 class _Tail:
@@ -105,14 +119,16 @@ class _Tail:
         self._open = True
         os.set_blocking(self._fd, False)
 
-    def read(self, seconds: float) -> bool:
-        """Take what comes within `seconds`; tell whether anything did."""
-        if not self._open:
-            time.sleep(seconds)
+    def sources(self) -> list[int]:
+        """Return the descriptors from which more may come."""
+        return [self._fd] if self._open else []
+
+    def read(self) -> bool:
+        """Take what there is; tell whether there was anything."""
+        try:
+            chunk = os.read(self._fd, _MAX_OUTPUT_BYTES)
+        except BlockingIOError:
             return False
-        if not select.select([self._fd], [], [], seconds)[0]:
-            return False
-        chunk = os.read(self._fd, _MAX_OUTPUT_BYTES)
         self._open = bool(chunk)
         self._tail = (self._tail + chunk)[-_MAX_OUTPUT_BYTES:]
         return self._open
@@ -120,7 +136,7 @@ class _Tail:
     def text(self) -> str:
         # A child left behind may write for ever: only so much more is read.
         for _ in range(16):
-            if not self.read(0):
+            if not self.read():
                 break
         return self._tail.decode(errors="replace")
 
