@@ -7,6 +7,7 @@ maintainer scripts then run unconfined and find that root in ``DPKG_ROOT``.
 import errno
 import fcntl
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ class Fields:
     version: str
     architecture: str
     depends: str  # Pre-Depends and Depends, joined
+    names: frozenset[str]  # of all fields, as deb822(5) capitalizes them
 
 
 class Dpkg:
@@ -99,17 +101,18 @@ class Dpkg:
         Raises:
             MachineError: it is none.
         """
-        names = ("Package", "Version", "Architecture", "Pre-Depends", "Depends")
-        # A long field is folded: its further lines begin with a space (deb822(5)).
-        output = self._ask("dpkg-deb", "--field", deb, *names).replace("\n ", " ")
-        found = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
-        package, version, architecture, *depends = (found.get(name, "") for name in names)
-        return Fields(package, version, architecture, ", ".join(filter(None, depends)))
-
-    def field_names(self, deb: Path) -> set[str]:
-        """Return the names of all control fields, as deb822(5) capitalizes them."""
-        lines = self._ask("dpkg-deb", "--field", deb).splitlines()
-        return {line.split(":")[0].capitalize() for line in lines if line[:1].strip()}
+        # A long field is folded: its further lines begin with a space or a tab (deb822(5)).
+        output = re.sub(r"\n[ \t]", " ", self._ask("dpkg-deb", "--field", deb))
+        pairs = (line.partition(":") for line in output.splitlines())
+        found = {name.capitalize(): text.strip() for name, _, text in pairs}
+        depends = (found.get(name, "") for name in ("Pre-depends", "Depends"))
+        return Fields(
+            package=found.get("Package", ""),
+            version=found.get("Version", ""),
+            architecture=found.get("Architecture", ""),
+            depends=", ".join(filter(None, depends)),
+            names=frozenset(found),
+        )
 
     def unpack(self, deb: Path, folder: Path) -> None:
         """Lay out the files of a .deb below `folder`, installing nothing.

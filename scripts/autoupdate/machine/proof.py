@@ -64,9 +64,9 @@ _UNWANTED_FIELDS = frozenset(
 
 
 def _compare_fields(dpkg: Dpkg, deb: Path, release: Release) -> None:
-    if unwanted := _UNWANTED_FIELDS & dpkg.field_names(deb):
-        raise MachineError(f"the package has a field {min(unwanted)}")
     fields = dpkg.fields(deb)
+    if unwanted := _UNWANTED_FIELDS & fields.names:
+        raise MachineError(f"the package has a field {min(unwanted)}")
     for name in ("package", "version", "architecture"):
         says, signed = getattr(fields, name), getattr(release, name)
         if says != signed:
