@@ -171,7 +171,12 @@ class Updater:
                 return None
             self._installer.prove(release)
             self._installer.apply(release)
-        except (RefusedError, UndoneError, HeldError) as error:
+        except RefusedError as error:
+            if error.verified and not self._rehearses:
+                # Whoever refused it before may have been killed before it had tidied up.
+                self._folder.remove_packages_except(self._folder.state.last_good)
+            return error
+        except (UndoneError, HeldError) as error:
             return error
         return None
 

@@ -146,8 +146,15 @@ class StateFolder:
         return True
 
     def remove_packages_except(self, *releases: Release | None) -> None:
-        """Free the room of packages that nothing refers to any more."""
+        """Free the room of packages that nothing refers to any more.
+
+        Raises:
+            StateError: the folder cannot be read or written.
+        """
         kept = {self.package(each) for each in releases if each}
-        for path in self._packages.iterdir():
-            if path not in kept:
-                path.unlink(missing_ok=True)
+        try:
+            for path in self._packages.iterdir():
+                if path not in kept:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StateError(f"cannot tidy {self._packages}: {error.strerror}") from error

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from one_machine import OneMachine
 
-from autoupdate.errors import StoppedError, UndoneError
+from autoupdate.errors import RefusedError, StoppedError, UndoneError
 from autoupdate.installer import MAX_ATTEMPTS
 from autoupdate.journal.state import Step
 
@@ -109,6 +109,26 @@ def test_package_left_half_installed_by_a_killed_dpkg_is_mended(serving: OneMach
     status.write_text(text)
     assert serving.look() is None
     assert serving.dpkg_says() == "installed 1.0-2"
+
+
+def test_package_of_a_refusal_that_was_cut_short_is_not_kept(serving: OneMachine) -> None:
+    serving.publish(serving.package("1.0-2", fault="check fails"), sequence=2)
+    change = serving.folder.change
+
+    def refuse_and_die(**fields: Any) -> None:
+        change(**fields)
+        if "refused" in fields:
+            raise Killed
+
+    serving.folder.change = refuse_and_die  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        serving.look()
+    serving.restart_updater()
+    assert isinstance(serving.look(), RefusedError)
+    good = serving.state.last_good
+    assert good
+    packages = serving.settings.state_dir / "packages"
+    assert list(packages.iterdir()) == [serving.folder.package(good)]
 
 
 def test_hold_does_not_stop_a_repair_that_is_under_way(serving: OneMachine) -> None:
