@@ -14,18 +14,18 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from clocks import PatientClock
 from package_maker import NAME, Key, Package, build_package, signed
 from simulated_bucket import SimulatedBucket
 from waiting import wait_for
 
 from autoupdate import settings
-from autoupdate.clock import Clock, utc_text
+from autoupdate.clock import Clock
 from autoupdate.errors import AutoupdateError
 from autoupdate.journal.state import State
 from autoupdate.journal.state_folder import StateFolder
@@ -36,23 +36,6 @@ from autoupdate.updater import Updater
 from develop.ports import free_port
 
 RELEASE_KEY = f"stable/{NAME}-server.deb"
-
-
-class PatientClock:
-    """Real time, but for rests: those are short."""
-
-    def __init__(self) -> None:
-        self.stop_wanted = False
-        self.restart_wanted = False
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def utc(self) -> str:
-        return utc_text(time.time())
-
-    def rest(self, seconds: float) -> None:
-        time.sleep(min(seconds, 0.01))
 
 
 class OneMachine:
@@ -82,8 +65,12 @@ class OneMachine:
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "RUNTIME_DIR": str(self.root / f"run/{NAME}"),
+            # Of a bucket that is reached over HTTP; it looks at no signature.
+            "AWS_ACCESS_KEY_ID": "a-key",
+            "AWS_SECRET_ACCESS_KEY": "a-secret",
             **environ,
         }
+        self.log_file = folder / "log"  # of updaters that are processes of their own
         self._folder = folder
         self._log = io.StringIO()
         self._processes: list[subprocess.Popen[bytes]] = []

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,11 +81,14 @@ def build_package(
     name: str = f"{NAME}-server",
     architecture: str = ARCHITECTURE,
     depends: str = "",
-    postinst: str = "",
+    scripts: Mapping[str, str] | None = None,
     updater: str | None = None,
     updater_check: int = 0,
 ) -> Package:
-    """Build a .deb whose service is tiny_service.py with `fault`."""
+    """Build a .deb whose service is tiny_service.py with `fault`.
+
+    `scripts` are the maintainer scripts, in shell: {"postinst": "exit 3"}.
+    """
     tree = folder / f"tree-{version}"
     for each in ("DEBIAN", "usr/bin", f"etc/{NAME}"):
         (tree / each).mkdir(parents=True)
@@ -98,8 +102,8 @@ def build_package(
     if depends:
         control.append(f"Depends: {depends}")
     (tree / "DEBIAN/control").write_text("\n".join(control) + "\n")
-    if postinst:
-        _write_program(tree / "DEBIAN/postinst", f"#!/bin/sh\n{postinst}\n")
+    for script, text in (scripts or {}).items():
+        _write_program(tree / "DEBIAN" / script, f"#!/bin/sh\n{text}\n")
     service = _SERVICE.read_text().replace("@VERSION@", version).replace("@FAULT@", fault)
     _write_program(tree / "usr/bin" / NAME, service)
     stub = _UPDATER % {"check": updater_check, "version": version}

@@ -73,7 +73,7 @@ def test_whatever_is_wrong_is_tried_again_until_a_release_is_installed(
         machine.publish(good, 1, package="mail-server")
 
     def that_dpkg_cannot_configure() -> None:
-        machine.publish(machine.package("1.0-2", postinst="exit 1"), 2)
+        machine.publish(machine.package("1.0-2", scripts={"postinst": "exit 1"}), 2)
 
     def that_is_no_service() -> None:
         other = machine.package("1.0-3", name="mail-server")

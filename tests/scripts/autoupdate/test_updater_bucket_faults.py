@@ -4,9 +4,9 @@ import doctest
 
 import pytest
 import simulated_bucket
+from clocks import JumpingClock
 from one_machine import RELEASE_KEY, OneMachine
 
-from autoupdate.clock import utc_text
 from autoupdate.errors import BucketError, PostponedError
 from autoupdate.store.bucket import pause
 
@@ -53,34 +53,6 @@ def test_missing_object_is_said_once(serving: OneMachine) -> None:
         assert isinstance(serving.look(), BucketError)
     assert len(serving.log_lines()) == lines + 1
     assert serving.state.condition == "s3 answers 404: no such object or bucket"
-
-
-class JumpingClock:
-    """A clock on which a rest takes no time, and on which a time is up in the end."""
-
-    def __init__(self, ends_at: float) -> None:
-        self.now = 0.0
-        self.ends_at = ends_at
-        self.rests: list[float] = []
-        self.restart_wanted = False
-
-    @property
-    def stop_wanted(self) -> bool:
-        return self.now >= self.ends_at
-
-    @stop_wanted.setter
-    def stop_wanted(self, value: bool) -> None:
-        raise AssertionError
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def utc(self) -> str:
-        return utc_text(self.now)
-
-    def rest(self, seconds: float) -> None:
-        self.rests.append(seconds)
-        self.now += seconds
 
 
 def test_hour_without_the_bucket_costs_a_handful_of_lines(serving: OneMachine) -> None:
@@ -136,14 +108,6 @@ def test_outage_whose_causes_alternate_takes_one_line_for_each(serving: OneMachi
     serving.bucket.unreachable = None
     serving.look()
     assert serving.log_lines()[-1].endswith("the bucket answers again")
-
-
-def test_reports_repeat_every_fifteen_minutes(serving: OneMachine) -> None:
-    serving.clock = JumpingClock(ends_at=3600)
-    serving.restart_updater()
-    serving.bucket.reports.clear()
-    serving.updater.run()
-    assert 4 <= len(serving.bucket.reports) <= 5
 
 
 def test_pauses_double_up_to_the_longest_and_are_never_alike() -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from launcher import LAUNCHER
 from one_machine import RELEASE_KEY, OneMachine, one_machine
 from package_maker import NAME, Package, signed
 from waiting import wait_for
@@ -20,8 +21,7 @@ from autoupdate.cli import EXIT_STATUSES
 from autoupdate.errors import AutoupdateError
 from develop.localcloud import LocalCloud
 
-SCRIPTS = Path(autoupdate.__file__).parents[1]
-LIBRARIES = next(path for path in sys.path if path.endswith("site-packages"))
+SOURCES = Path(autoupdate.__file__).parents[1]
 
 
 class Operator:
@@ -58,7 +58,7 @@ def host(tmp_path: Path, cloud: LocalCloud, request: pytest.FixtureRequest) -> I
         **cloud.environ,
         BUCKET=bucket,
         INTERVAL="0.2",
-        PYTHONPATH=f"{SCRIPTS}:{LIBRARIES}",
+        PYTHONPATH=str(SOURCES),
     ) as machine:
         yield machine
 
@@ -69,7 +69,7 @@ def operator(host: OneMachine, cloud: LocalCloud) -> Operator:
 
 
 class Daemon:
-    """The updater at work."""
+    """The updater at work; launcher.py spares it the rests."""
 
     def __init__(self, host: OneMachine, command: list[str]) -> None:
         self._log = host.root / "updater.log"
@@ -85,7 +85,7 @@ class Daemon:
 
 @contextmanager
 def daemon(host: OneMachine, *command: str) -> Iterator[Daemon]:
-    running = Daemon(host, list(command) or [sys.executable, "-m", "autoupdate"])
+    running = Daemon(host, list(command) or [sys.executable, str(LAUNCHER)])
     try:
         yield running
     finally:
@@ -166,14 +166,14 @@ def unpacked_updater(
 ) -> str:
     """Lay out a build of this very updater as its executable unpacks itself; return a starter."""
     build = folder / f"unpacked-{version}"
-    shutil.copytree(SCRIPTS / "autoupdate", build / "autoupdate")
+    for package in ("autoupdate", "handoff"):
+        shutil.copytree(SOURCES / package, build / package, ignore=shutil.ignore_patterns("*.pyc"))
     file = build / "autoupdate/updater.py"
     assert edit[0] in file.read_text()
     file.write_text(file.read_text().replace(*edit))
     about = {"name": f"{NAME}-autoupdate", "version": version, "commit": "8c1f9d0"}
     (build / "build.json").write_text(json.dumps(about))
-    python = f"PYTHONPATH='{build}:{LIBRARIES}' exec '{sys.executable}'"
-    return f'#!/bin/sh\n{python} -m autoupdate "$@"\n'
+    return f"#!/bin/sh\nPYTHONPATH='{build}' exec '{sys.executable}' '{LAUNCHER}' \"$@\"\n"
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def test_once_exits_by_cause(host: OneMachine, operator: Operator) -> None:
     assert once() == status_of("BucketError")
     operator.publish(host.package("1.0-1", fault="check fails"), 1, host)
     assert once() == status_of("RefusedError")
-    operator.publish(host.package("1.0-2", postinst="exit 3"), 2, host)
+    operator.publish(host.package("1.0-2", scripts={"postinst": "exit 3"}), 2, host)
     assert once() == status_of("UndoneError")
     host.settings.hold_file.touch()
     operator.publish(host.package("1.0-3"), 3, host)

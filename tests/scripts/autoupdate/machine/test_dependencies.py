@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from one_machine import PatientClock
+from clocks import PatientClock
 
 from autoupdate.log import Log
 from autoupdate.machine import dependencies

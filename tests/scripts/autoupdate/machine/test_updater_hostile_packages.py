@@ -181,7 +181,7 @@ def test_damaged_archive_is_refused(serving: OneMachine, damage: Callable[[bytes
 def test_maintainer_script_that_hangs_is_cut_and_the_release_undone(serving: OneMachine) -> None:
     serving.environ["INSTALL_SECONDS"] = "3"
     serving.restart_updater()
-    serving.publish(serving.package("1.0-2", postinst="sleep 1000"), sequence=2)
+    serving.publish(serving.package("1.0-2", scripts={"postinst": "sleep 1000"}), sequence=2)
     problem = serving.look()
     assert isinstance(problem, UndoneError)
     assert problem.serving
