@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from one_machine import OneMachine, one_machine
+from points import Runner, runner
+from updates import Updates, updated
 
 from develop.localcloud import LocalCloud
 
@@ -33,6 +35,19 @@ def serving(installed: OneMachine, tmp_path: Path) -> Iterator[OneMachine]:
         machine.start("web")
         assert machine.look() is None
         yield machine
+
+
+@pytest.fixture(scope="session")
+def updaters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """Start updaters as processes of their own, in milliseconds."""
+    with runner(tmp_path_factory.mktemp("updaters")) as started:
+        yield started
+
+
+@pytest.fixture
+def updates(serving: OneMachine, updaters: Runner) -> Iterator[Updates]:
+    with updated(serving, updaters) as updates:
+        yield updates
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def run_each() -> None:
         asked: dict[str, Any] = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            # Known only here: which process the points of a kill are counted for.
+            # Known only here: the process in whose name points.c counts.
             asked["environ"]["POINTS_UPDATER"] = str(os.getpid())
             run_forked(**asked)
         print(pid, flush=True)

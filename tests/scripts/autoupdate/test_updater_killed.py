@@ -1,80 +1,176 @@
-"""SIGKILL at random moments, and disks that are full: one more look ends in order.
+"""SIGKILL at each point of an update, an undo and a first installation.
 
-Real processes, real dpkg. In half of the rounds dpkg dies with the updater, as
-in a power cut; in the others it goes on alone.
+One more look must then bring the machine in order. The updater is a process of
+its own, dpkg the real one; points.py says what a point is. `make soak`
+kills at random moments, for as long as one likes.
 """
 
-import os
 import random
-import resource
-import signal
+import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from one_machine import OneMachine
+from bucket_over_http import bucket_over_http
+from in_order import assert_in_order, assert_serves
+from one_machine import OneMachine, one_machine
+from points import START, Point, Runner
+from updates import DONE, KILLED, STATUS_OF, Updates, at_each, updated
 
-MOMENTS = 200
-LONGEST_LOOK_SECONDS = 1.5
+from autoupdate.errors import PostponedError, RefusedError, UndoneError
 
-
-def in_a_process_of_its_own(look: Callable[[], object]) -> int:
-    """Fork a process, leader of a session, that looks and exits; return its ID."""
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        try:
-            look()
-        finally:
-            os._exit(0)
-    return pid
+# With them every phase of dpkg has a process of its own.
+SCRIPTS = dict.fromkeys(("preinst", "postinst", "prerm", "postrm"), "exit 0")
 
 
-def assert_in_order(machine: OneMachine, why: str) -> None:
-    """Look once more: the machine must then serve one whole version, and say so."""
-    machine.restart_updater()
-    problem = machine.look()
-    good = machine.state.last_good
-    assert good, why
-    assert machine.dpkg_says() == f"installed {good.version}", why
-    assert machine.state.journal is None, f"{why}; {problem}"
-    assert (machine.role()["version"], machine.role()["state"]) == (good.version, "ready"), why
-    assert machine.report()["version"] == good.version, why
-    expected = "current" if problem is None else "undone"
-    assert machine.report()["state"] == expected, f"{why}; {problem}"
+@pytest.fixture
+def updates_with_scripts(serving: OneMachine, updaters: Runner) -> Iterator[Updates]:
+    with updated(serving, updaters, **SCRIPTS) as updates:
+        yield updates
 
 
-def test_updater_killed_at_any_moment_is_in_order_after_one_more_look(serving: OneMachine) -> None:
-    packages = [serving.package("1.0-2"), serving.package("1.0-3")]
-    for number in range(MOMENTS):
-        serving.publish(packages[number % 2], sequence=number + 2)
-        serving.restart_updater()
-        pid = in_a_process_of_its_own(serving.look)
-        delay = random.uniform(0, LONGEST_LOOK_SECONDS)
-        time.sleep(delay)
-        whole_session = number % 4 < 2
-        if whole_session:
-            with suppress(ProcessLookupError):  # killed before it could make its session
-                os.killpg(pid, signal.SIGKILL)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        assert_in_order(serving, f"round {number}, after {delay:.3f} s, session {whole_session}")
+def victims(point: Point) -> tuple[str, ...]:
+    """Return who ends when all that is at work at `point` ends at once."""
+    return ("updater",) if point.program == "updater" else ("updater", "group")
 
 
-@pytest.mark.parametrize("room", [0, 1, 200, 1000, 3000, 10_000, 30_000])
-def test_disk_full_at_any_write_is_in_order_after_one_more_look(
-    serving: OneMachine, room: int
+def test_update_killed_at_any_change_is_finished_by_one_more_look(
+    serving: OneMachine, updates: Updates, updaters: Runner, subtests: pytest.Subtests
 ) -> None:
-    # What may be written of each file, dpkg's own included: a disk that fills
-    # up fails in the middle of a write just so.
-    serving.publish(serving.package("1.0-2"), sequence=2)
+    updates.publish()
+    points = [each for each in updaters.trace(serving) if each.changes]
 
-    def look_without_room() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
-        serving.look()
+    def kill_and_look(point: Point) -> None:
+        version = updates.publish()
+        assert updaters.run(serving, point, *victims(point)) == KILLED
+        assert updaters.run(serving) == DONE
+        assert_in_order(serving, version)
+        assert_serves(serving, version)
 
-    serving.restart_updater()
-    os.waitpid(in_a_process_of_its_own(look_without_room), 0)
-    assert_in_order(serving, f"room for {room} bytes")
+    at_each(points, kill_and_look, subtests)
+    # The journal before each step, dpkg's own, and the files that it replaces.
+    renamed = [each.subject for each in points if each.call == "rename"]
+    assert renamed.count("var/lib/panorama-autoupdate/state.json") >= 7
+    assert renamed.count("var/lib/dpkg/status") == 1
+    assert {"usr/bin/panorama", "usr/bin/panorama-autoupdate"} < set(renamed)
+    assert sum(each.call == "signal" for each in points) == 2
+
+
+def test_update_killed_while_a_program_goes_on_alone_is_finished_by_one_more_look(
+    serving: OneMachine, updates_with_scripts: Updates, updaters: Runner, subtests: pytest.Subtests
+) -> None:
+    updates_with_scripts.publish()
+    points = [each for each in updaters.trace(serving) if each.call == START]
+
+    def kill_and_look(point: Point) -> None:
+        version = updates_with_scripts.publish()
+        assert updaters.run(serving, point, "updater") == KILLED
+        # On a busy machine it may still be at work where the new build is to be proven.
+        while (status := updaters.run(serving)) == STATUS_OF[PostponedError]:
+            pass
+        assert status == DONE
+        assert_in_order(serving, version)
+        assert_serves(serving, version)
+
+    at_each(points, kill_and_look, subtests)
+    assert {"dpkg", "dpkg-deb", "ssh-keygen", "tar", "python3"} <= {each.program for each in points}
+    scripts = {each.subject.rpartition("/")[2] for each in points if each.program == "sh"}
+    assert {"preinst", "panorama-server.postinst", "panorama-server.prerm"} <= scripts
+
+
+def of_dpkg(points: Sequence[Point]) -> list[Point]:
+    """Return what the dpkg that installs, and all that it starts, comes to."""
+    begin = next(n for n, each in enumerate(points) if each.subject.startswith("--force"))
+    end = next(n for n, each in enumerate(points) if n > begin and each.program == "updater")
+    return list(points[begin:end])
+
+
+def test_update_whose_dpkg_is_killed_alone_is_undone_in_the_same_look(
+    serving: OneMachine, updates_with_scripts: Updates, updaters: Runner, subtests: pytest.Subtests
+) -> None:
+    updates_with_scripts.publish()
+    points = of_dpkg(updaters.trace(serving))
+
+    def kill_and_look(point: Point) -> None:
+        good = serving.installed()
+        updates_with_scripts.publish()
+        assert updaters.run(serving, point, "group") == STATUS_OF[UndoneError]
+        assert_in_order(serving, good, "undone")
+        assert_serves(serving, good)
+
+    # Where dpkg writes down how far it is, and where it starts others.
+    at_each([each for each in points if each.call in {START, "rename"}], kill_and_look, subtests)
+
+
+def test_undo_killed_at_any_change_is_finished_by_one_more_look(
+    serving: OneMachine, updates: Updates, updaters: Runner, subtests: pytest.Subtests
+) -> None:
+    updates.publish_broken()
+    changes = [each for each in updaters.trace(serving) if each.changes]
+    # Until the role refuses to restart it is an update like another.
+    told = next(n for n, each in enumerate(changes) if each.call == "signal")
+
+    def kill_and_look(point: Point) -> None:
+        good = updates.publish_broken()
+        assert updaters.run(serving, point, *victims(point)) == KILLED
+        # Refused is what is left to say when it was undone before the kill.
+        assert updaters.run(serving) in {STATUS_OF[UndoneError], STATUS_OF[RefusedError]}
+        assert_in_order(serving, good, "undone")
+        assert_serves(serving, good)
+
+    points = changes[told:]
+    at_each(points, kill_and_look, subtests)
+    assert any(each.subject == "var/lib/dpkg/status" for each in points)
+
+
+@contextmanager
+def empty_machine(folder: Path) -> Iterator[OneMachine]:
+    """Yield a machine on which nothing is installed, with a first release to install."""
+    with one_machine(folder) as machine:
+        machine.publish(machine.package("1.0"), sequence=1)
+        with bucket_over_http(machine.bucket) as machine.environ["AWS_ENDPOINT_URL"]:
+            yield machine
+
+
+def test_first_installation_killed_at_any_change_is_finished_by_one_more_look(
+    tmp_path: Path, updaters: Runner, subtests: pytest.Subtests
+) -> None:
+    with empty_machine(tmp_path) as machine:
+        shutil.rmtree(machine.settings.state_dir)
+        empty = tmp_path / "empty"
+        shutil.copytree(machine.root, empty)
+
+        def kill_and_look(point: Point) -> None:
+            shutil.rmtree(machine.root)
+            shutil.copytree(empty, machine.root)
+            assert updaters.run(machine, point, *victims(point)) == KILLED
+            assert updaters.run(machine) == DONE
+            assert_in_order(machine, "1.0")
+
+        # What lies in the folder of the proof an update has shown: nobody looks at it again.
+        proof = "var/cache/panorama-proof/"
+        traced = (each for each in updaters.trace(machine) if each.changes)
+        points = [each for each in traced if not each.subject.startswith(proof)]
+        at_each(points, kill_and_look, subtests)
+        assert "var/lib/panorama-autoupdate/packages" in {each.subject for each in points}
+
+
+@pytest.mark.soak
+def test_update_killed_at_random_moments_is_finished_by_one_more_look(
+    serving: OneMachine, updates: Updates, updaters: Runner, rounds: int, lots: random.Random
+) -> None:
+    began = time.monotonic()
+    updates.publish_broken()
+    updaters.run(serving)
+    longest_seconds = time.monotonic() - began
+    for number in range(rounds):
+        broken, with_children = lots.random() < 0.5, lots.random() < 0.5
+        seconds = lots.uniform(0, longest_seconds)
+        print(f"{number}: {broken=}, killed after {seconds:.4f} s, {with_children=}")
+        version = updates.publish_broken() if broken else updates.publish()
+        updaters.kill_after(serving, seconds, with_children=with_children)
+        assert (updaters.run(serving) == DONE) is not broken
+        assert_in_order(serving, version, "undone" if broken else "current")
+        assert_serves(serving, version)

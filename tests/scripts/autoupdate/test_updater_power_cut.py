@@ -4,13 +4,14 @@ What is not synced by then is lost in the worst way a file system allows: a
 file that was renamed but never synced is there, and empty.
 """
 
+import itertools
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from in_order import assert_in_order, assert_serves
 from one_machine import OneMachine
-from test_updater_killed import assert_in_order
 
 
 class PowerCutError(BaseException):
@@ -77,15 +78,18 @@ def look_until_cut(machine: OneMachine, cut_at: int, patch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("fault", ["", "restart fails"])
 def test_power_cut_at_any_sync_is_in_order_after_one_more_look(
-    serving: OneMachine, monkeypatch: pytest.MonkeyPatch, fault: str
+    serving: OneMachine, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests, fault: str
 ) -> None:
     packages = [serving.package(f"1.0-{number}", fault=fault) for number in (2, 3)]
-    sequence, cuts = 1, 0
-    while True:
-        sequence += 1
-        serving.publish(packages[sequence % 2], sequence=sequence)
-        if not look_until_cut(serving, cuts + 1, monkeypatch):
+    for cut_at in itertools.count(1):
+        serving.publish(packages[cut_at % 2], sequence=cut_at + 1)
+        if not look_until_cut(serving, cut_at, monkeypatch):
             break
-        cuts += 1
-        assert_in_order(serving, f"cut at sync {cuts}")
-    assert cuts >= 10, "state and package were synced again and again"
+        with subtests.test(f"cut at sync {cut_at}"):
+            serving.restart_updater()
+            problem = serving.look()
+            good = serving.state.last_good
+            assert good
+            assert_in_order(serving, good.version, "undone" if problem else "current")
+            assert_serves(serving, good.version)
+    assert cut_at > 10, "state and package were synced again and again"
