@@ -12,6 +12,9 @@ import pytest
 from project import BUILD, NAME, ROOT
 
 from develop.localcloud import LocalCloud
+from operate.settings import SETTINGS
+
+OF_MAKE = ("VERSION", "COMMIT", "SOURCE_DATE_EPOCH", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
 
 
 def pytest_configure() -> None:
@@ -19,6 +22,10 @@ def pytest_configure() -> None:
     # command language, asynchronous lists): no test of Ctrl-C could pass.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What make exports, settings of whoever runs the tests among it, is for none of them.
+    for name in (*(each.name for each in SETTINGS), *OF_MAKE):
+        if name != "NAME":
+            os.environ.pop(name, None)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -45,7 +45,7 @@ def program(tmp_path_factory: pytest.TempPathFactory, signing_key: Path) -> Path
     environ = {"PATH": os.environ["PATH"], "NAME": NAME, "BUCKET": "releases",
                "SIGNING_KEY": str(signing_key)}  # fmt: skip
     output = ["--output", str(folder / "user-data")]
-    command = [sys.executable, "-m", "operate.userdata", *output]
+    command = [sys.executable, "-m", "operate", "userdata", *output]
     subprocess.run(command, cwd=ROOT / "scripts", env=environ, check=True)
     command = [sys.executable, str(folder / "user-data"), "--show", str(folder / "shown")]
     subprocess.run(command, check=True)

@@ -287,13 +287,14 @@ def test_missing_folder_of_the_status_file_is_one_clear_line(tmp_path: Path) -> 
     write_build(tmp_path / "program", "1")
     result = subprocess.run(
         [tmp_path / "program", "web"],
-        env={"STATUS_FILE": "/nonexistent/web.json", "ADDRESS": free_address()},
+        env={"STATUS_FILE": str(tmp_path / "none/web.json"), "ADDRESS": free_address()},
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 1
-    assert result.stderr == "echo: cannot use /nonexistent/.web.lock: No such file or directory\n"
+    lock = tmp_path / "none/.web.lock"
+    assert result.stderr == f"echo: cannot use {lock}: No such file or directory\n"
 
 
 def test_unix_socket_is_served_over_a_restart_and_removed_at_the_end(tmp_path: Path) -> None:
