@@ -103,7 +103,7 @@ run: build ## web and vision in the foreground on this computer; Ctrl-C ends bot
 
 # As many tests at a time as there are cores; PYTEST_ADDOPTS='-n 0' for one after another.
 test: build ## all tests, lint included
-	@PYTEST_ADDOPTS="-n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder $$PYTEST_ADDOPTS" \
+	@PYTEST_ADDOPTS="-n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder $$PYTEST_ADDOPTS" \
 	  $(PYTHON) -m pytest
 
 test-boot: build ## the tests that boot real machines alone (2 minutes); they need root

@@ -30,14 +30,16 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the real machines, which take longest, and all of them in one worker."""
+    """Begin with the real machines, which take longest."""
+    items.sort(key=lambda item: item.get_closest_marker("boot") is None)
 
-    def boots(item: pytest.Item) -> bool:
-        return item.get_closest_marker("boot") is not None
 
-    items.sort(key=lambda item: not boots(item))
-    for item in filter(boots, items):
-        item.add_marker(pytest.mark.xdist_group("boot"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    # Here, for a run without pytest-xdist.
+    from whole_files import WholeFiles
+
+    return WholeFiles(config, log)
 
 
 @pytest.fixture

@@ -25,9 +25,6 @@ from develop.localcloud import LocalCloud
 
 RELEASE = "stable/tiny-server.deb"
 
-# They share one stack, and tell its story in their order.
-pytestmark = pytest.mark.xdist_group("stack")
-
 
 class Stack:
     """The operator's tools, and the cloud that they work on."""
