@@ -48,9 +48,10 @@ class Point:
     def changes(self) -> bool:
         """Tell whether the machine is another afterwards.
 
-        What is written, is written to files that have no name yet by which anybody reads them.
+        What dpkg writes it writes to files that have no name yet by which anybody reads them;
+        that the updater does so, too, is to be shown.
         """
-        return self.call not in {START, WRITE}
+        return self.call != START and (self.call != WRITE or self.program == "updater")
 
     def __str__(self) -> str:
         return f"{self.program} {self.call} #{self.number} ({self.subject})"
