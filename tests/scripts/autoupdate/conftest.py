@@ -29,6 +29,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> OneMachine:
 
 
 @pytest.fixture
+def resting(installed: OneMachine, tmp_path: Path) -> Iterator[OneMachine]:
+    """A machine on which version 1.0-1 is installed, and no role runs."""
+    with one_machine(tmp_path, like=installed) as machine:
+        yield machine
+
+
+@pytest.fixture
 def serving(installed: OneMachine, tmp_path: Path) -> Iterator[OneMachine]:
     """A machine that serves version 1.0-1, published as sequence 1."""
     with one_machine(tmp_path, like=installed) as machine:

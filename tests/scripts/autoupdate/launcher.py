@@ -13,6 +13,7 @@ import json
 import os
 import runpy
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,10 @@ def run_forked(words: list[str], environ: dict[str, str], log: str) -> None:
 
 
 def run_each() -> None:
-    # What it compiles, regular expressions above all, is compiled once.
+    # What it compiles, regular expressions above all, is compiled once; what it imports late, too.
     settings.load({"BUCKET": "a-bucket"})
+    "localhost".encode("idna")
+    time.strptime("2026", "%Y")
     gc.freeze()
     for line in sys.stdin:
         asked: dict[str, Any] = json.loads(line)

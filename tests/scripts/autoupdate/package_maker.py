@@ -18,7 +18,22 @@ ARCHITECTURE = subprocess.run(
     ["dpkg", "--print-architecture"], stdout=subprocess.PIPE, text=True, check=True
 ).stdout.strip()
 
-_SERVICE = Path(__file__).with_name("tiny_service.py")
+# A check, of which there are hundreds, is to cost no interpreter.
+_SERVICE = """#!/bin/sh
+# A service that passes its check, or does not; tiny_service.py runs its roles.
+VERSION='%(version)s' FAULT='%(fault)s'
+[ "$1" = check ] || exec /usr/bin/python3 -IS '%(roles)s' "$0" "$1"
+# What it unpacks goes where it is told, and nowhere else.
+echo "$VERSION" >"$CACHE_DIR/unpacked"
+# The machine may be one whose settings are all in the environment.
+[ -e "$SETTINGS_FILE" ] || { echo 'SETTINGS_FILE is not there'; exit 1; }
+case $FAULT in
+'check hangs') sleep 1000 & sleep 1000 ;;
+'check is killed') kill -KILL $$ ;;
+'check fails') echo 'cannot import horizon: no module of that name'; exit 1 ;;
+esac
+"""
+_ROLES = Path(__file__).with_name("tiny_service.py")
 _UPDATER = """#!/bin/sh
 # An updater that passes its check, or does not.
 case $1 in
@@ -85,7 +100,7 @@ def build_package(
     updater: str | None = None,
     updater_check: int = 0,
 ) -> Package:
-    """Build a .deb whose service is tiny_service.py with `fault`.
+    """Build a .deb whose service has `fault`.
 
     `scripts` are the maintainer scripts, in shell: {"postinst": "exit 3"}.
     """
@@ -104,7 +119,7 @@ def build_package(
     (tree / "DEBIAN/control").write_text("\n".join(control) + "\n")
     for script, text in (scripts or {}).items():
         _write_program(tree / "DEBIAN" / script, f"#!/bin/sh\n{text}\n")
-    service = _SERVICE.read_text().replace("@VERSION@", version).replace("@FAULT@", fault)
+    service = _SERVICE % {"version": version, "fault": fault, "roles": _ROLES}
     _write_program(tree / "usr/bin" / NAME, service)
     stub = _UPDATER % {"check": updater_check, "version": version}
     _write_program(tree / f"usr/bin/{NAME}-autoupdate", stub if updater is None else updater)

@@ -1,96 +1,91 @@
-#!/usr/bin/python3 -IS
-"""A service that keeps the contract and does nothing else: what tests install.
+"""A service's roles that keep the contract and do nothing else: what tests install starts this.
 
-`build_package` (package_maker.py) replaces the two capitalised texts below. In
-a restart the process takes these texts from the file that is then on disk, as
-a supervisor would execute that file: hundreds of restarts cost no interpreter.
+    python3 tiny_service.py PROGRAM ROLE
+
+PROGRAM is the installed one (package_maker.py), a few lines of shell that say
+its VERSION and its FAULT. In a restart they are read from the file that is then
+on disk, as a supervisor would execute it: hundreds of restarts cost no interpreter.
 """
 
+import json
 import os
+import re
+import select
+import signal
+import socket
 import sys
-
-VERSION = "@VERSION@"
-FAULT = "@FAULT@"  # what is wrong with this build
-
-
-def check() -> int:
-    # What it unpacks goes where it is told, and nowhere else.
-    with open(os.environ["CACHE_DIR"] + "/unpacked", "w") as file:  # noqa: PTH123
-        file.write(VERSION)
-    # The machine may be one whose settings are all in the environment.
-    if not os.path.exists(os.environ["SETTINGS_FILE"]):  # noqa: PTH110
-        print("SETTINGS_FILE is not there")
-        return 1
-    if FAULT == "check hangs":
-        os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "1000")
-        os.execlp("sleep", "sleep", "1000")
-    if FAULT == "check is killed":
-        os.kill(os.getpid(), 9)
-    if FAULT == "check fails":
-        print("cannot import horizon: no module of that name")
-    return FAULT == "check fails"
+import time
+from pathlib import Path
 
 
-def serve(role: str) -> int:
-    # Not above: a check, of which there are hundreds, needs none of these.
-    import json
-    import select
-    import signal
-    import socket
-    import time
+class Service:
+    """One role at work."""
 
-    version, fault = VERSION, FAULT
+    def __init__(self, program: Path, role: str) -> None:
+        self._program = program
+        self._role = role
+        self._file = Path(os.environ["RUNTIME_DIR"], f"{role}.json")
+        self._version, self._fault = self._on_disk()
 
-    def publish(state: str, error: str = "") -> None:
-        path = f"{os.environ['RUNTIME_DIR']}/{role}"
-        document = {"role": role, "pid": os.getpid(), "version": version, "state": state}
-        since = f"{time.time():.6f}Z"
-        with open(f"{path}.new", "w") as file:  # noqa: PTH123
-            json.dump({**document, "since": since, "error": error}, file)
-        os.rename(f"{path}.new", f"{path}.json")  # noqa: PTH104
+    def serve(self) -> None:
+        # A signal's number goes into the pipe, and ends the wait below whenever it comes.
+        woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake)
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        self._publish("starting")
+        waits_for: list[int | socket.socket] = [woken]
+        if self._role == "web":
+            waits_for.append(socket.create_server(("127.0.0.1", int(os.environ["PORT"]))))
+        self._publish("ready")
+        while True:
+            for each in select.select(waits_for, [], [])[0]:
+                if isinstance(each, socket.socket):
+                    self._answer(each)
+                elif os.read(each, 1)[0] == signal.SIGTERM:
+                    return
+                else:
+                    self._restart()
 
-    def restart() -> None:
-        nonlocal version, fault
-        publish("restarting")
-        on_disk: dict[str, str] = {"__name__": "on disk"}
-        with open(sys.argv[0]) as file:  # noqa: PTH123
-            exec(file.read(), on_disk)  # noqa: S102
-        if on_disk["FAULT"] == "restart fails":
-            publish("failed", "GET /healthz: 500: no such table: jobs")
-        elif on_disk["FAULT"] == "dies":
+    def _restart(self) -> None:
+        self._publish("restarting")
+        version, fault = self._on_disk()
+        if fault == "restart fails":
+            self._publish("failed", "GET /healthz: 500: no such table: jobs")
+        elif fault == "dies":
             sys.exit(1)
-        elif on_disk["FAULT"] != "never ready":
-            version, fault = on_disk["VERSION"], on_disk["FAULT"]
-            publish("ready")
+        elif fault != "never ready":
+            self._version, self._fault = version, fault
+            self._publish("ready")
 
-    def answer(listener: socket.socket) -> None:
+    def _answer(self, listener: socket.socket) -> None:
         client, _ = listener.accept()
         with client:
             client.recv(4096)
-            status = "500 Oh no" if fault == "unhealthy" else "200 OK"
-            body = json.dumps({"status": "ok", "version": version})
+            status = "500 Oh no" if self._fault == "unhealthy" else "200 OK"
+            body = json.dumps({"status": "ok", "version": self._version})
             client.sendall(f"HTTP/1.0 {status}\r\n\r\n{body}".encode())
 
-    # A signal's number goes into the pipe, and ends the wait below whenever it comes.
-    woken, wake = os.pipe()
-    os.set_blocking(wake, False)
-    signal.set_wakeup_fd(wake)
-    for number in (signal.SIGUSR2, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    publish("starting")
-    waits_for: list[int | socket.socket] = [woken]
-    if role == "web":
-        waits_for.append(socket.create_server(("127.0.0.1", int(os.environ["PORT"]))))
-    publish("ready")
-    while True:
-        for each in select.select(waits_for, [], [])[0]:
-            if isinstance(each, socket.socket):
-                answer(each)
-            elif os.read(each, 1)[0] == signal.SIGTERM:
-                return 0
-            else:
-                restart()
+    def _publish(self, state: str, error: str = "") -> None:
+        document = {
+            "role": self._role,
+            "pid": os.getpid(),
+            "version": self._version,
+            "state": state,
+            "since": f"{time.time():.6f}Z",
+            "error": error,
+        }
+        new = self._file.with_suffix(".new")
+        new.write_text(json.dumps(document))
+        new.rename(self._file)
+
+    def _on_disk(self) -> tuple[str, str]:
+        """Return version and fault of the program that is now installed."""
+        found = re.search(r"^VERSION='(.*)' FAULT='(.*)'$", self._program.read_text(), re.MULTILINE)
+        assert found
+        return found[1], found[2]
 
 
 if __name__ == "__main__":
-    sys.exit(check() if sys.argv[1] == "check" else serve(sys.argv[1]))
+    Service(Path(sys.argv[1]), sys.argv[2]).serve()

@@ -59,16 +59,16 @@ def publish(machine: OneMachine, body: bytes) -> None:
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("after", [0, 1])
 def test_package_that_holds_what_it_may_not_is_refused(
-    serving: OneMachine, kind: str, after: int
+    resting: OneMachine, kind: str, after: int
 ) -> None:
     bad, says = HOSTILE[kind]
     good = [(member(OWN, mode=0o755), b"#!/bin/sh\n")] * after
-    publish(serving, hostile_deb("1.0-2", [*good, (copy_of(bad), b"")]))
-    problem = serving.look()
+    publish(resting, hostile_deb("1.0-2", [*good, (copy_of(bad), b"")]))
+    problem = resting.look()
     assert isinstance(problem, RefusedError)
     assert says in str(problem)
-    assert serving.installed() == "1.0-1"
-    assert all(character.isprintable() for line in serving.log_lines() for character in line)
+    assert resting.installed() == "1.0-1"
+    assert all(character.isprintable() for line in resting.log_lines() for character in line)
 
 
 def header_of(deb: bytes, path: str) -> int:
@@ -100,7 +100,7 @@ HIDDEN = "./etc/sudoers.d/all"
     ],
 )
 def test_member_cannot_hide_behind_what_another_reader_stops_at(
-    serving: OneMachine, offset: int, field: bytes
+    resting: OneMachine, offset: int, field: bytes
 ) -> None:
     deb = hostile_deb(
         "1.0-2",
@@ -113,26 +113,26 @@ def test_member_cannot_hide_behind_what_another_reader_stops_at(
         if offset != 148
         else (deb[: at + 148] + field + deb[at + 148 + len(field) :])
     )
-    publish(serving, hiding)
-    assert isinstance(serving.look(), RefusedError)
-    assert not (serving.root / HIDDEN).exists()
+    publish(resting, hiding)
+    assert isinstance(resting.look(), RefusedError)
+    assert not (resting.root / HIDDEN).exists()
 
 
-def test_member_cannot_hide_behind_the_end_mark(serving: OneMachine) -> None:
+def test_member_cannot_hide_behind_the_end_mark(resting: OneMachine) -> None:
     first = hostile_deb("1.0-2", [(member(OWN, mode=0o755), b"#!/bin/sh\n")])
     deb = hostile_deb("1.0-2", [(member(OWN, mode=0o755), b"#!/bin/sh\n"), (member(HIDDEN), b"x")])
     at = header_of(deb, HIDDEN)
     assert len(first) < len(deb) + 1024
-    publish(serving, deb[: at - 512] + bytes(512) + deb[at:])
-    assert isinstance(serving.look(), RefusedError)
+    publish(resting, deb[: at - 512] + bytes(512) + deb[at:])
+    assert isinstance(resting.look(), RefusedError)
 
 
 @pytest.mark.parametrize("field", ["Conflicts: dpkg", "Replaces: dpkg", "Essential: yes"])
 def test_package_that_would_remove_or_outrank_others_is_refused(
-    serving: OneMachine, field: str
+    resting: OneMachine, field: str
 ) -> None:
-    publish(serving, hostile_deb("1.0-2", [], fields=field))
-    problem = serving.look()
+    publish(resting, hostile_deb("1.0-2", [], fields=field))
+    problem = resting.look()
     assert isinstance(problem, RefusedError)
     assert field.split(":", maxsplit=1)[0] in str(problem)
 
@@ -171,11 +171,11 @@ def test_archive_that_unpacks_to_more_than_any_service_is_a_bomb(
         lambda body: body[:200] + bytes(2000) + body[2200:],
     ],
 )
-def test_damaged_archive_is_refused(serving: OneMachine, damage: Callable[[bytes], bytes]) -> None:
+def test_damaged_archive_is_refused(resting: OneMachine, damage: Callable[[bytes], bytes]) -> None:
     good = hostile_deb("1.0-2", [(member(OWN, mode=0o755), b"#!/bin/sh\n" * 1000)])
-    publish(serving, damage(good))
-    assert isinstance(serving.look(), RefusedError)
-    assert serving.installed() == "1.0-1"
+    publish(resting, damage(good))
+    assert isinstance(resting.look(), RefusedError)
+    assert resting.installed() == "1.0-1"
 
 
 def test_maintainer_script_that_hangs_is_cut_and_the_release_undone(serving: OneMachine) -> None:
