@@ -14,16 +14,17 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from project import BUILD, NAME, ROOT
+import builds
+from builds import Edits
+from project import BUILD, NAME
 from waiting import PATIENCE_SECONDS, wait_for
 
 import handoff
@@ -39,7 +40,7 @@ class Installation:
         self.executable = folder / "bin" / NAME
         self.log = folder / "log"
         self.executable.parent.mkdir(parents=True)
-        (folder / "cache").mkdir()
+        shutil.copytree(builds.unpacked().name, folder / "cache")
         shutil.copy(BUILD / NAME, self.executable)
         shutil.copy(BUILD / "stitch", self.executable.parent)
         self.port = free_port()
@@ -102,31 +103,27 @@ class Installation:
         """
         return handoff.restart(self.folder / f"run/{role}.json", PATIENCE_SECONDS)
 
+    def bound_proof(self, role: str, seconds: int) -> None:
+        """Give what `role` is restarted into from now on so long to prove itself.
+
+        The clock is the supervisor's, which reads its length when it takes over. The healthy build
+        of this restart still has all the time that it may need.
+        """
+        self.settings["PROOF_SECONDS"] = str(seconds)
+        self.set()
+        self.restart(role)
+
     def install(self, new: Path) -> None:
         """Replace the executable as dpkg does: a rename over it."""
         aside = self.executable.with_name(f"{NAME}.dpkg-new")
         shutil.copy(new, aside)
         aside.rename(self.executable)
 
-    def edited(self, version: str, edits: Mapping[str, tuple[str, str]]) -> Path:
-        """Build the service with `edits`: file of app/panorama -> (text, what becomes of it)."""
-        source = self.folder / f"source-{version}"
-        for package in ("app/panorama", "scripts/handoff"):
-            shutil.copytree(ROOT / package, source / Path(package).name)
-        for name, (before, after) in edits.items():
-            file = source / "panorama" / name
-            text = file.read_text()
-            assert text.count(before) == 1, f"{before!r} in {name}"
-            file.write_text(text.replace(before, after))
-        output = self.folder / f"build-{version}"
-        subprocess.run(
-            [sys.executable, ROOT / "packaging/bundle", "--name", NAME, "--version", version,
-             "--entry", "panorama.cli:main", "--requirements", ROOT / "app/requirements.lock",
-             "--source", source / "panorama", "--source", source / "handoff",
-             "--output", output, "--work", BUILD],
-            check=True,
-        )  # fmt: skip
-        return output
+    def edited(self, version: str, edits: Edits) -> Path:
+        return builds.edited(self.folder, version, edits)
+
+    def edited_unpacked(self, version: str, edits: Edits) -> Path:
+        return builds.edited_unpacked(self.folder, version, edits)
 
     def ask(self, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
         request = urllib.request.Request(
@@ -171,7 +168,7 @@ def children_of(pid: int) -> list[int]:
 
 @contextmanager
 def asking(place: Installation, *paths: str) -> Iterator[list[tuple[int, bytes]]]:
-    """Ask for `paths` over and over meanwhile; yield the list that answers are added to."""
+    """Ask for `paths` over and over meanwhile; yield the list of answers, which has one already."""
     answers: list[tuple[int, bytes]] = []
     over = threading.Event()
 
@@ -186,6 +183,7 @@ def asking(place: Installation, *paths: str) -> Iterator[list[tuple[int, bytes]]
     thread = threading.Thread(target=ask)
     thread.start()
     try:
+        wait_for(lambda: answers, "a first answer")
         yield answers
     finally:
         over.set()

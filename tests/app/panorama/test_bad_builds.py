@@ -1,12 +1,14 @@
 """Bad builds of the real service: each is refused with its reason, and the old one serves on.
 
-One service lives through all of them, while clients keep asking.
+One service lives through all but those that hang, while clients keep asking.
 """
 
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from builds import Edits
 from installation import Installation, asking, installed
 from project import BUILD, NAME
 
@@ -16,23 +18,23 @@ FACTORY = ("    app = Flask(", "    {}\n    app = Flask(")
 HEALTH = ("    studio().check()\n", "    {}\n")
 
 
-def factory(statement: str) -> dict[str, tuple[str, str]]:
+def factory(statement: str) -> Edits:
     """Return the edit that puts `statement` at the application factory's start."""
     return {"web.py": (FACTORY[0], FACTORY[1].format(statement))}
 
 
-def health(statement: str) -> dict[str, tuple[str, str]]:
+def health(statement: str) -> Edits:
     return {"web.py": (HEALTH[0], HEALTH[1].format(statement))}
 
 
-def at_import(statement: str) -> dict[str, tuple[str, str]]:
+def at_import(statement: str) -> Edits:
     return {"web.py": ("MAGIC = (", f"{statement}\nMAGIC = (")}
 
 
 SUPERVISED = "    return Supervisor("
 
 # Kind of fault -> what is edited, and what the refusal says.
-EDITED: dict[str, tuple[dict[str, tuple[str, str]], str]] = {
+EDITED: dict[str, tuple[Edits, str]] = {
     "import error": (at_import("import nowhere"), "No module named 'nowhere'"),
     "exception in the factory": (factory("raise OSError('no disk')"), "OSError: no disk"),
     "exit in the factory": (factory("raise SystemExit(0)"), "ended before it was let in"),
@@ -40,15 +42,6 @@ EDITED: dict[str, tuple[dict[str, tuple[str, str]], str]] = {
     "health answers another version": (
         {"web.py": ('"version": VERSION}', '"version": "0.9"}')},
         "version 0.9",
-    ),
-    "hangs in import": (at_import("time.sleep(1000)"), "not proven within 6 s"),
-    "hangs in health": (health("time.sleep(1000)"), "not proven within 6 s"),
-    "one worker of two hangs": (
-        factory(
-            "try: (settings.state_dir / 'first').open('x')\n"
-            "    except FileExistsError: time.sleep(1000)"
-        ),
-        "not proven within 6 s (1 of 2 workers ready)",
     ),
     "exits with 0 at once": (
         {"cli.py": ("    generation = ", "    sys.exit(0)\n    generation = ")},
@@ -84,6 +77,22 @@ EDITED: dict[str, tuple[dict[str, tuple[str, str]], str]] = {
 }  # fmt: skip
 
 
+# Kind of hang -> what is edited, how long it is waited for, what the refusal says. However busy the
+# machine is, only the last has to get anywhere in its time.
+HANGING: dict[str, tuple[Edits, int, str]] = {
+    "in import": (at_import("time.sleep(1000)"), 2, "not proven within 2 s"),
+    "in health": (health("time.sleep(1000)"), 2, "not proven within 2 s"),
+    "one worker of two": (
+        factory(
+            "try: (settings.state_dir / 'first').open('x')\n"
+            "    except FileExistsError: time.sleep(1000)"
+        ),
+        5,
+        "not proven within 5 s (1 of 2 workers ready)",
+    ),
+}
+
+
 def damaged(content: bytes) -> bytes:
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
@@ -106,14 +115,14 @@ DAMAGED: dict[str, tuple[Callable[[bytes], bytes], int, str]] = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with installed(tmp_path_factory.mktemp("installed"), PROOF_SECONDS="6") as place:
+    with installed(tmp_path_factory.mktemp("installed")) as place:
         place.start("web")
         yield place
 
 
 @pytest.fixture(scope="module")
 def vision(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with installed(tmp_path_factory.mktemp("vision"), PROOF_SECONDS="6") as place:
+    with installed(tmp_path_factory.mktemp("vision")) as place:
         place.start("vision")
         yield place
 
@@ -134,15 +143,25 @@ def refuses(place: Installation, role: str, reason: str) -> None:
 def refuses_and_serves(place: Installation, reason: str) -> None:
     with asking(place, "/healthz", "/") as answers:
         refuses(place, "web", reason)
-    assert {status for status, _ in answers} <= {200}
+    assert {status for status, _ in answers} == {200}
     assert place.health()["version"] == place.version
 
 
 @pytest.mark.parametrize("fault", EDITED)
 def test_build_with_a_fault_is_refused(place: Installation, fault: str) -> None:
     edits, reason = EDITED[fault]
-    place.install(place.edited(f"2.0-{list(EDITED).index(fault)}", edits))
+    place.install(place.edited_unpacked(f"2.0-{list(EDITED).index(fault)}", edits))
     refuses_and_serves(place, reason)
+
+
+@pytest.mark.parametrize("hang", HANGING)
+def test_build_that_hangs_is_refused_when_its_time_is_over(tmp_path: Path, hang: str) -> None:
+    edits, seconds, reason = HANGING[hang]
+    with installed(tmp_path) as place:
+        place.start("web")
+        place.bound_proof("web", seconds)
+        place.install(place.edited_unpacked("2.0-1", edits))
+        refuses_and_serves(place, reason)
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
@@ -194,6 +213,6 @@ def test_next_good_build_is_accepted_after_a_bad_one(place: Installation) -> Non
     place.install(place.edited("3.0-2", {"templates/base.html": ("</footer>", " 3</footer>")}))
     with asking(place, "/healthz", "/") as answers:
         assert place.restart("web") == "3.0-2"
-    assert {status for status, _ in answers} <= {200}
+    assert {status for status, _ in answers} == {200}
     place.wait_served_by("3.0-2")
     assert place.status("web")["pid"] == pid
