@@ -1,28 +1,23 @@
 """Stores and credentials that are away for a while: no build is at fault for that."""
 
 import contextlib
-import json
 import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from installation import Installation, children_of, installed
-from project import ROOT
-from waiting import wait_for
+from metadata import Metadata
+from waiting import PATIENCE_SECONDS, wait_for
 
 from develop.localcloud import LocalCloud
-from develop.ports import free_port
 from handoff import RestartError
-from handoff.children import end_with_parent
-from panorama.cloud import Clients
+from panorama.cloud import CONFIG, Clients
 from panorama.cloud_jobs import CloudJobs
 from panorama.errors import StoreAwayError, StoreError
 from panorama.local_jobs import LocalJobs
@@ -30,50 +25,8 @@ from panorama.settings import Settings
 
 ROLES = ["web", "vision"]
 
-
-class Metadata:
-    """An instance-metadata server that comes and goes: without it there are no credentials."""
-
-    def __init__(self, folder: Path, cloud: LocalCloud) -> None:
-        self._folder = folder
-        self._port = free_port()
-        self._server: subprocess.Popen[bytes] | None = None
-        document = {
-            "instance_id": "i-1",
-            "user_data": "",
-            "role": "a-role",
-            "credentials": {
-                "AccessKeyId": cloud.environ["AWS_ACCESS_KEY_ID"],
-                "SecretAccessKey": cloud.environ["AWS_SECRET_ACCESS_KEY"],
-                "Token": "a-token",
-            },
-        }
-        folder.mkdir()
-        (folder / "127.0.0.1.json").write_text(json.dumps(document))
-        self.environ = {
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{self._port}",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        }
-
-    def start(self, delay: str = "0") -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "develop.lab.metadata_server", "127.0.0.1", str(self._port),
-             str(self._folder), delay],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")}, stderr=subprocess.DEVNULL,
-            preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509  # one call
-        )  # fmt: skip
-        wait_for(self._listens, "the metadata server")
-
-    def _listens(self) -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", self._port)) == 0
-
-    def stop(self) -> None:
-        if self._server:
-            self._server.kill()
-            self._server.wait()
-            self._server = None
+CALLS: Any = CONFIG  # botocore's published types do not say what it holds
+ATTEMPTS = CALLS.retries["total_max_attempts"]
 
 
 @pytest.fixture
@@ -100,33 +53,38 @@ def place(
         yield place
 
 
-def waits(place: Installation, role: str, generations: int) -> bool:
-    """Tell whether so many generations of `role` have waited for their credentials so far."""
-    said = place.log.read_text() if place.log.exists() else ""
-    return said.count(f"{role}: waits: no AWS credentials") >= generations
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_credentials_that_are_late_are_waited_for(
-    place: Installation, metadata: Metadata, role: str
+def wait_until_it_waits(
+    place: Installation, role: str, generations: int, outcome: "Future[Any]"
 ) -> None:
+    """Wait until so many generations of `role` have waited for their credentials so far."""
+
+    def waited() -> bool:
+        said = place.log.read_text() if place.log.exists() else ""
+        return said.count(f"{role}: waits: no AWS credentials") >= generations
+
+    wait_for(lambda: waited() or outcome.done(), f"{role} waits")
+    assert not outcome.done()
+
+
+def test_credentials_that_are_late_are_waited_for(place: Installation, metadata: Metadata) -> None:
     with ThreadPoolExecutor() as meanwhile:
-        started = meanwhile.submit(place.start, role)
-        wait_for(lambda: waits(place, role, 1) or started.done(), "the first start waits")
+        started = {role: meanwhile.submit(place.start, role) for role in ROLES}
+        for role in ROLES:
+            wait_until_it_waits(place, role, 1, started[role])
         metadata.start()
-        pid = started.result().pid
+        pids = {role: started[role].result().pid for role in ROLES}
         metadata.stop()
-        restarted = meanwhile.submit(place.restart, role)
-        wait_for(lambda: waits(place, role, 2) or restarted.done(), "the restart waits")
-        assert not restarted.done()
+        restarted = {role: meanwhile.submit(place.restart, role) for role in ROLES}
+        for role in ROLES:
+            wait_until_it_waits(place, role, 2, restarted[role])
         metadata.start()
-        assert restarted.result() == place.version
-    assert place.status(role)["pid"] == pid
+        assert {restarted[role].result() for role in ROLES} == {place.version}
+    assert {role: place.status(role)["pid"] for role in ROLES} == pids
 
 
 def test_metadata_that_come_slowly_are_waited_for(place: Installation, metadata: Metadata) -> None:
-    # botocore by itself waits 1 s.
-    metadata.start(delay="1.5")
+    # botocore by itself waits 1 s, for each of three answers.
+    metadata.start(delay="1.1")
     place.start("web")
     assert place.ask("/healthz")[0] == 200
 
@@ -135,25 +93,43 @@ def test_credentials_that_stay_away_are_the_reason_of_the_refusal(
     place: Installation, metadata: Metadata
 ) -> None:
     metadata.start()
-    place.set(PROOF_SECONDS="30")
     place.start("web")
+    place.bound_proof("web", 4)
     metadata.stop()
-    reason = r"not proven within 30 s \(0 of 1 workers ready\): no AWS credentials"
+    reason = r"not proven within 4 s \(0 of 1 workers ready\): no AWS credentials"
     with pytest.raises(RestartError, match=reason):
         place.restart("web")
     assert place.status("web")["version"] == place.version
+
+
+def hang_up(listener: socket.socket, times: int) -> None:
+    """Break off so many attempts at a call, which is tried again at once."""
+    for _ in range(times):
+        listener.accept()[0].close()
 
 
 def test_queue_that_never_answers_is_the_reason_of_the_refusal(
     place: Installation, metadata: Metadata
 ) -> None:
     metadata.start()
-    place.set(PROOF_SECONDS="40")
     place.start("web")
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+    # One attempt's time-out, which is 8 s, and what the machine may be busy with.
+    place.bound_proof("web", 12)
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor() as meanwhile:
+        silent.settimeout(PATIENCE_SECONDS)
+        hung_up = meanwhile.submit(hang_up, silent, ATTEMPTS - 1)
         place.set(AWS_ENDPOINT_URL=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with pytest.raises(RestartError, match=r"not proven within 40 s .*: cannot reach the"):
+        reason = "not proven within 12 s .*: cannot reach the queue .*: Read timeout"
+        with pytest.raises(RestartError, match=reason):
             place.restart("web")
+        hung_up.result()
+
+
+def test_call_that_is_never_answered_ends_while_a_restart_still_waits_for_its_reason() -> None:
+    # botocore pauses at random, for so long at most (retries.standard.ExponentialBackoff).
+    pauses = sum(2**number for number in range(ATTEMPTS - 1))
+    seconds = ATTEMPTS * (CALLS.connect_timeout + CALLS.read_timeout) + pauses
+    assert seconds < Settings().proof_seconds
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -228,11 +204,15 @@ def test_search_in_vain_holds_up_one_thread_alone(monkeypatch: pytest.MonkeyPatc
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
+        silent.settimeout(PATIENCE_SECONDS)
         clients = Clients(Settings())
         with ThreadPoolExecutor() as threads:
             asked = [threads.submit(lambda: clients.s3) for _ in range(4)]
             wait_for(lambda: sum(each.done() for each in asked) == 3, "three refused")
             assert sum(each.running() for each in asked) == 1
+            # The second connection comes when the first is given up. Then nobody listens any more.
+            with silent.accept()[0], silent.accept()[0]:
+                silent.close()
             for each in asked:
                 with pytest.raises(StoreAwayError):
                     each.result()
@@ -240,6 +220,8 @@ def test_search_in_vain_holds_up_one_thread_alone(monkeypatch: pytest.MonkeyPatc
 
 def test_database_that_another_holds_is_away(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as other:
-        other.execute("BEGIN EXCLUSIVE")
+        # With a read lock in hand nobody waits for a writer (sqlite.org, sqlite3_busy_handler): the
+        # change of the journal's mode is refused at once, not after BUSY_SECONDS.
+        other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreAwayError, match="database is locked"):
             LocalJobs(tmp_path).check()
