@@ -24,7 +24,7 @@ from develop.ports import free_port
 SCRIPTS = ROOT / "scripts"
 
 BUILD = """\
-#!{python}
+#!{python} -IS
 import os, signal, socket, sys, threading, time
 sys.path.insert(0, {scripts!r})
 from pathlib import Path
@@ -45,7 +45,8 @@ if generation is None:
 
 stopping = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-generation.supervisor([sys.executable, os.path.abspath({path!r}), "web", "--as", VERSION], {{}})
+becomes = [sys.executable, "-IS", os.path.abspath({path!r}), "web", "--as", VERSION]
+generation.supervisor(becomes, {{}})
 {before_ready}
 generation.ready(VERSION)
 if not generation.wait_accepted():
@@ -75,9 +76,18 @@ for thread in threads:
 
 
 def write_build(
-    path: Path, version: str, *, before_ready: str = "", before_supervisor: str = ""
+    path: Path,
+    version: str,
+    *,
+    before_ready: str = "",
+    before_supervisor: str = "",
+    aside: Path | None = None,
 ) -> None:
-    """Replace the executable at `path`, as dpkg does: write beside it, rename."""
+    """Replace the executable at `path`, as dpkg does: write beside it, rename.
+
+    Args:
+        aside: where to leave it instead, for another to rename.
+    """
     new = path.with_suffix(".new")
     new.write_text(
         BUILD.format(
@@ -90,7 +100,7 @@ def write_build(
         )
     )
     new.chmod(0o755)
-    new.replace(path)
+    new.replace(aside or path)
 
 
 @dataclass
@@ -182,6 +192,8 @@ def running(
     service = EchoService(program, status_file, address, process)
     try:
         if wait:
+            # An earlier life may have left its status behind.
+            wait_for(lambda: service.status().get("pid") == service.pid, "its own status")
             service.wait_status(state="ready")
         yield service
     finally:

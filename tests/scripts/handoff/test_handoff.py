@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from echo_service import EchoService, free_address, running, write_build
@@ -123,7 +124,7 @@ BAD_BUILDS = {
 
 @pytest.mark.parametrize("build", BAD_BUILDS.values(), ids=BAD_BUILDS.keys())
 def test_bad_build_is_refused_and_the_old_one_serves_on(
-    tmp_path: Path, build: dict[str, str]
+    tmp_path: Path, build: dict[str, Any]
 ) -> None:
     write_build(tmp_path / "program", "1")
     with running(tmp_path, PROOF="2") as service:
