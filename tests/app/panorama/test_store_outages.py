@@ -36,19 +36,21 @@ def metadata(tmp_path: Path, cloud: LocalCloud) -> Iterator[Metadata]:
     metadata.stop()
 
 
-@pytest.fixture
-def place(
-    tmp_path: Path, cloud: LocalCloud, bucket: str, metadata: Metadata
-) -> Iterator[Installation]:
-    queue = cloud.client("sqs").create_queue(QueueName=bucket)["QueueUrl"]
-    settings = {
-        "QUEUE_URL": queue,
-        "BUCKET_URL": f"s3://{bucket}/photos",
+@pytest.fixture(scope="session")
+def stores(cloud: LocalCloud) -> dict[str, str]:
+    """Make a bucket and a queue, which no test here changes; return the settings that name them."""
+    cloud.client("s3").create_bucket(Bucket="outages")
+    return {
+        "QUEUE_URL": cloud.client("sqs").create_queue(QueueName="outages")["QueueUrl"],
+        "BUCKET_URL": "s3://outages/photos",
         "REGION": cloud.environ["AWS_DEFAULT_REGION"],
         "AWS_ENDPOINT_URL": cloud.environ["AWS_ENDPOINT_URL"],
-        "WORKERS": "1",
     }
-    with installed(tmp_path / "installed", **settings) as place:
+
+
+@pytest.fixture
+def place(tmp_path: Path, stores: dict[str, str], metadata: Metadata) -> Iterator[Installation]:
+    with installed(tmp_path / "installed", **stores, WORKERS="1") as place:
         place.environ.update(metadata.environ)
         yield place
 
@@ -133,20 +135,16 @@ def test_call_that_is_never_answered_ends_while_a_restart_still_waits_for_its_re
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        ({"QUEUE_URL": "http://127.0.0.1/123456789012/none"}, "cannot reach the queue http"),
-        ({"BUCKET_URL": "s3://none-of-this-name/photos"}, "cannot reach the bucket none-of"),
-    ],
-)
 def test_store_that_is_not_there_is_not_waited_for(
-    place: Installation, metadata: Metadata, role: str, settings: dict[str, str], reason: str
+    place: Installation, metadata: Metadata, role: str
 ) -> None:
     metadata.start()
     place.start(role)
-    place.set(**settings)
-    with pytest.raises(RestartError, match=f"^{reason}"):
+    place.set(QUEUE_URL="http://127.0.0.1/123456789012/none")
+    with pytest.raises(RestartError, match="^cannot reach the queue http"):
+        place.restart(role)
+    place.set(BUCKET_URL="s3://none-of-this-name/photos")
+    with pytest.raises(RestartError, match="^cannot reach the bucket none-of"):
         place.restart(role)
     said = place.log.read_text()
     assert ": waits: " not in said
