@@ -83,7 +83,8 @@ class Installation:
 
         def is_ready() -> bool:
             assert process.poll() is None, f"{role} has ended: {self.log.read_text()[-1000:]}"
-            return bool(self.status(role).get("state") == "ready")
+            status = self.status(role)  # perhaps an earlier life's
+            return (status.get("pid"), status.get("state")) == (process.pid, "ready")
 
         wait_for(is_ready, f"{role} ready")
         return process
