@@ -141,10 +141,10 @@ def test_store_that_is_not_there_is_not_waited_for(
     metadata.start()
     place.start(role)
     place.set(QUEUE_URL="http://127.0.0.1/123456789012/none")
-    with pytest.raises(RestartError, match="^cannot reach the queue http"):
+    with pytest.raises(RestartError, match=r"^cannot reach the queue http"):
         place.restart(role)
     place.set(BUCKET_URL="s3://none-of-this-name/photos")
-    with pytest.raises(RestartError, match="^cannot reach the bucket none-of"):
+    with pytest.raises(RestartError, match=r"^cannot reach the bucket none-of"):
         place.restart(role)
     said = place.log.read_text()
     assert ": waits: " not in said
