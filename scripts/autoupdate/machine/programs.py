@@ -97,8 +97,16 @@ def _take_until_end(process: "subprocess.Popen[bytes]", output: "_Tail", deadlin
     """Take what `process` writes until it ends; tell whether that was before `deadline`.
 
     Its pipe alone would not tell: it may be closed earlier, or held open by a child.
+
+    Raises:
+        MachineError: this process may open no more descriptors.
     """
-    ended = os.pidfd_open(process.pid)
+    try:
+        ended = os.pidfd_open(process.pid)
+    except OSError as error:
+        # Without a descriptor left nobody could see its end.
+        _kill_group(process)
+        raise MachineError(f"cannot watch {process.args!r:.80}: {error.strerror}") from error
     try:
         while (left := deadline - time.monotonic()) > 0:
             if ended in select.select([ended, *output.sources()], [], [], left)[0]:

@@ -1,5 +1,6 @@
 """Programs that the updater runs: bounded in time, output and offspring."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -72,3 +73,12 @@ def test_what_the_init_told_the_updater_is_kept_from_its_children(
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
     assert "NOTIFY_SOCKET" not in run(["env"], seconds=30).output
+
+
+def test_program_that_cannot_be_watched_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(_pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pidfd_open", no_more)
+    with pytest.raises(MachineError, match=r"cannot watch .*Too many open files"):
+        run(["sleep", "1000"], seconds=1000)
