@@ -151,9 +151,10 @@ class Story:
         settings = (machine.root / "etc/default" / NAME).read_text()
         name = re.findall(r"^MACHINE=(.*)$", settings, re.M)
         file = self._folder / "report"
-        aws = str(Path(sys.executable).with_name("aws"))
+        # Its script names its interpreter without quotes: a path with a space would be none.
+        aws = (sys.executable, "-m", "awscli")
         got = self.cloud.run(
-            aws, "s3api", "get-object", "--bucket", "releases", "--key", f"fleet/{name[0]}.json",
+            *aws, "s3api", "get-object", "--bucket", "releases", "--key", f"fleet/{name[0]}.json",
             str(file),
         )  # fmt: skip
         document: dict[str, Any] = json.loads(file.read_text()) if got.returncode == 0 else {}

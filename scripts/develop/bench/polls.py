@@ -81,9 +81,10 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def _cli(name: str, environ: dict[str, str]) -> Cost:
-    aws = str(Path(sys.executable).with_name("aws"))
+    # Its script names its interpreter without quotes: a path with a space would be none.
+    aws = (sys.executable, "-m", "awscli")
     key = f"stable/{name}-server.deb"
-    command = [aws, "s3api", "head-object", "--bucket", BUCKET, "--key", key]
+    command = [*aws, "s3api", "head-object", "--bucket", BUCKET, "--key", key]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     for _ in range(CLI_RUNS):
         subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, check=True)

@@ -111,11 +111,12 @@ def _status(environ: dict[str, str]) -> float:
 
 def _cli(environ: dict[str, str]) -> float:
     """Read CLI_RUNS reports as the earlier `make status` did all: a process each."""
-    aws = str(Path(sys.executable).with_name("aws"))
+    # Its script names its interpreter without quotes: a path with a space would be none.
+    aws = (sys.executable, "-m", "awscli")
     began = time.monotonic()
     for number in range(CLI_RUNS):
         command = [
-            aws,
+            *aws,
             "s3api",
             "get-object",
             "--bucket",

@@ -132,8 +132,9 @@ class Cloud:
         Raises:
             LabError: it failed.
         """
-        aws = str(Path(sys.executable).with_name("aws"))
-        done = self.run(aws, *words, "--output", "json")
+        # Its script names its interpreter without quotes: a path with a space would be none.
+        aws = (sys.executable, "-m", "awscli")
+        done = self.run(*aws, *words, "--output", "json")
         if done.returncode:
             raise LabError(f"aws {' '.join(words)}: {done.stderr.strip()}")
         answer: dict[str, Any] = json.loads(done.stdout) if done.stdout.strip() else {}
