@@ -37,10 +37,16 @@ _MAX_BYTES = 1 << 16
 class Credentials:
     """Finds credentials, and finds them anew before they end or when their file has changed."""
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._now = now
+        self._monotonic = monotonic
         self._found: Temporary | None = None
-        self._refresh_at = 0.0
+        self._found_at = 0.0  # by the clock of the day, by which keys end
+        self._ask_again_at = 0.0  # by a clock that nobody sets
 
     def get(self) -> Keys:
         """Return keys that are valid now.
@@ -49,13 +55,22 @@ class Credentials:
             BucketError: there are none, or they could not be refreshed.
         """
         # Cheap to look at, and whoever rotates them expects it.
-        keys = from_environment(os.environ) or from_file(os.environ)
+        try:
+            keys = from_environment(os.environ) or from_file(os.environ)
+        except ValueError as error:
+            raise BucketError(f"cannot use the AWS credentials: {error}", reached=False) from error
         if keys:
             return keys
-        if self._found is None or self._now() >= self._refresh_at:
+        if self._found is None or self._is_old(self._found):
             self._refresh()
         assert self._found  # noqa: S101  # _refresh raises otherwise
         return self._found.keys
+
+    def _is_old(self, found: Temporary) -> bool:
+        if self._monotonic() < self._ask_again_at:
+            return False
+        # Found in the future: the clock was set back, and nobody knows when they end.
+        return not self._found_at <= self._now() < found.expires - REFRESH_SECONDS
 
     def _refresh(self) -> None:
         find = from_container if _container_url(os.environ) else metadata.profile_keys
@@ -70,16 +85,26 @@ class Credentials:
                     "AWS_ACCESS_KEY_ID",
                     reached=False,
                 ) from error
-            self._refresh_at = min(self._now() + RETRY_SECONDS, old.expires)
+            left = old.expires - self._now()
+            self._ask_again_at = self._monotonic() + min(RETRY_SECONDS, left)
             return
+        self._found_at = self._now()
         # The service hands out keys that end soon, or have ended, in an outage of its own.
-        self._refresh_at = max(self._now() + RETRY_SECONDS, self._found.expires - REFRESH_SECONDS)
+        self._ask_again_at = self._monotonic() + RETRY_SECONDS
 
 
 def from_environment(environ: Mapping[str, str]) -> Keys | None:
-    access, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
-    if not access or not secret:
+    """Return the keys in the environment, None if there are none.
+
+    Raises:
+        ValueError: there is half a pair; another identity is not what was meant.
+    """
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    access, secret = (environ.get(name) for name in names)
+    if not access and not secret:
         return None
+    if not access or not secret:
+        raise ValueError(f"{names[bool(access)]} is not set, and the other half of the pair is")
     return Keys(access, secret, environ.get("AWS_SESSION_TOKEN", ""))
 
 

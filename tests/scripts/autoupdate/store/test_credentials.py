@@ -13,7 +13,7 @@ from raw_server import RawServer, Script, answering, raw_server
 from autoupdate.errors import BucketError
 from autoupdate.store import metadata
 from autoupdate.store.credentials import REFRESH_SECONDS, Credentials
-from autoupdate.store.keys import Keys
+from autoupdate.store.keys import Keys, Temporary
 
 OK = "HTTP/1.1 200 OK"
 BORN = 1_700_000_000.0
@@ -81,6 +81,15 @@ def test_environment_comes_first(monkeypatch: pytest.MonkeyPatch, home: Path) ->
     assert Credentials().get() == Keys("ENV", "secret", "t")
 
 
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_half_a_pair_is_said_and_stands_for_no_other_identity(
+    imds: tuple[Imds, RawServer], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "half")
+    assert "is not set, and the other half of the pair is" in refusal(Credentials().get)
+    assert imds[1].requests == []
+
+
 def write(home: Path, text: str) -> Path:
     path = home / ".aws/credentials"
     path.parent.mkdir(exist_ok=True)
@@ -120,7 +129,7 @@ def test_instance_profile_is_asked_once_and_not_for_each_request(
     imds: tuple[Imds, RawServer],
 ) -> None:
     _, server = imds
-    credentials = Credentials(lambda: BORN)
+    credentials = Credentials(lambda: BORN, lambda: BORN)
     assert credentials.get() == credentials.get() == Keys("ASIA1", "s", "t")
     assert len(server.requests) == 3
 
@@ -128,7 +137,7 @@ def test_instance_profile_is_asked_once_and_not_for_each_request(
 def test_keys_are_fetched_anew_before_they_end(imds: tuple[Imds, RawServer]) -> None:
     script, _ = imds
     now = [BORN]
-    credentials = Credentials(lambda: now[0])
+    credentials = Credentials(lambda: now[0], lambda: now[0])
     assert credentials.get().access_key == "ASIA1"
     script.document = role("ASIA2", BORN + 12 * 3600)
     now[0] = BORN + 6 * 3600 - REFRESH_SECONDS - 1
@@ -142,7 +151,7 @@ def test_outage_of_the_service_is_lived_through_while_the_keys_are_valid(
 ) -> None:
     script, _ = imds
     now = [BORN]
-    credentials = Credentials(lambda: now[0])
+    credentials = Credentials(lambda: now[0], lambda: now[0])
     assert credentials.get().access_key == "ASIA1"
     script.status = "HTTP/1.1 500 Internal Server Error"
     now[0] = BORN + 6 * 3600 - 1
@@ -158,13 +167,47 @@ def test_keys_that_the_service_extends_in_its_own_outage_are_used(
 ) -> None:
     script, server = imds
     script.document = role("ASIA-OLD", BORN - 60)
-    credentials = Credentials(lambda: BORN)
+    credentials = Credentials(lambda: BORN, lambda: BORN)
     assert credentials.get() == credentials.get() == Keys("ASIA-OLD", "s", "t")
     assert len(server.requests) == 3, "not for each request even then"
 
 
+def test_clock_that_is_set_back_leaves_no_keys_in_use_that_have_ended(
+    imds: tuple[Imds, RawServer],
+) -> None:
+    script, _ = imds
+    now, monotonic = [BORN + 365 * 86400], [0.0]
+    credentials = Credentials(lambda: now[0], lambda: monotonic[0])
+    assert credentials.get().access_key == "ASIA1"
+    now[0], monotonic[0] = BORN, 120.0
+    assert credentials.get().access_key == "ASIA1"
+    script.document = role("ASIA2", BORN + 12 * 3600)
+    now[0], monotonic[0] = BORN + 6 * 3600, 6 * 3600.0
+    assert credentials.get().access_key == "ASIA2"
+
+
+def test_answer_that_is_nested_without_end_is_said(imds: tuple[Imds, RawServer]) -> None:
+    deep: Any = []
+    for _ in range(900):
+        deep = [deep]
+    imds[0].document = deep
+    assert "give the instance a profile" in refusal(Credentials().get)
+    with pytest.raises(ValueError, match="no credentials in"):
+        Temporary.parse("[" * 60_000)
+
+
 @pytest.mark.parametrize(
-    "document", [[], "x", {}, {"Code": "Failed"}, {**role("A", BORN), "Expiration": 7}]
+    "document",
+    [
+        [],
+        "x",
+        {},
+        {"Code": "Failed"},
+        {**role("A", BORN), "Expiration": 7},
+        {**role("A", BORN), "Token": "a\nb"},
+        {**role("A", BORN), "Token": "€"},
+        {**role("A", BORN), "SecretAccessKey": {}},
+    ],
 )
 def test_answer_that_holds_no_keys_is_said(imds: tuple[Imds, RawServer], document: object) -> None:
     imds[0].document = document
