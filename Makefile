@@ -20,7 +20,7 @@ PACKAGE := build/$(NAME)-server.deb
 UPDATER := build/$(NAME)-autoupdate
 
 # `checked` says what a name may be; of these make could not even name a target.
-ifneq ($(NAME),$(firstword $(subst :, ,$(subst %, ,$(NAME)))))
+ifneq ($(NAME),$(firstword $(subst ;, ,$(subst :, ,$(subst %, ,$(NAME))))))
 $(error NAME is "$(NAME)"; use 2 to 20 lower-case letters, digits and hyphens)
 endif
 

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from autoupdate.errors import BucketError
+from autoupdate.errors import ROLE_FAILED
 from autoupdate.release.signature import ReleaseError
 from autoupdate.release.trust import REVOKED_KEYS, Trust
 from autoupdate.store import metadata
@@ -31,6 +31,7 @@ from autoupdate.store.keys import Keys
 from autoupdate.store.metadata import MetadataError
 from autoupdate.store.s3 import S3Bucket
 
+MAX_REASONS = 100
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 10.0
 DOWNLOAD_SECONDS = 600.0
 
@@ -50,23 +51,26 @@ def main(settings: Mapping[str, str], trust: Trust, root: Path = Path("/")) -> i
 
 def patiently(attempt: Callable[[], int]) -> int:
     """Return what `attempt` does, once it raises nothing; tell each reason why it does, once."""
-    failures, said = 0, ""
+    failures = 0
+    said: set[str] = set()
     while True:
         try:
             return attempt()
-        except (NotYetError, BucketError, OSError) as error:
+        except Exception as error:
+            # Whatever it is: cloud-init never starts this again.
             failures += 1
-            if str(error) != said:
-                said = str(error)
-                say(f"{said}; tries again")
+            reason = str(error) or type(error).__name__
+            if reason not in said and len(said) < MAX_REASONS:
+                said.add(reason)
+                say(f"{reason}; tries again")
             time.sleep(pause(failures, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS))
 
 
 def try_once(settings: Mapping[str, str], trust: Trust, root: Path) -> int:
     """Take the updater out of the current release, unless it is installed, and let it provision.
 
-    Returns its exit status: 0 if this machine serves, else the updater, which
-    is installed and has said why, goes on with it.
+    Returns its exit status: 0 if this machine serves, ROLE_FAILED if a role
+    does not start, which it has said, and which the updater goes on with.
 
     Raises:
         NotYetError, BucketError, OSError: it may work the next time.
@@ -89,7 +93,7 @@ def try_once(settings: Mapping[str, str], trust: Trust, root: Path) -> int:
             env={**os.environ, "ALLOWED_SIGNERS": str(folder / "allowed_signers")},
             check=False,
         )
-    if ended.returncode and not installed.exists():
+    if ended.returncode not in {0, ROLE_FAILED}:
         # It has said why.
         raise NotYetError(f"{name}-autoupdate provision ended with status {ended.returncode}")
     return ended.returncode
@@ -117,14 +121,24 @@ def download(settings: Mapping[str, str], trust: Trust, packages: Path) -> Path:
     packages.mkdir(mode=0o700, parents=True, exist_ok=True)
     deb = packages / f"{release.sha256}.deb"
     part = deb.with_suffix(".part")
+    if deb.exists() and sha256(deb) == release.sha256:
+        return deb  # of an earlier try
     try:
         with part.open("wb") as file:
             bucket.download(key, offer.etag, release.size, file.write, DOWNLOAD_SECONDS)
-        if hashlib.sha256(part.read_bytes()).hexdigest() != release.sha256:
+        if sha256(part) != release.sha256:
             raise NotYetError(f"the body of release {release.version} is not what was signed")
         return part.rename(deb)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def profile_keys() -> Keys:
@@ -150,9 +164,9 @@ def unpacked(deb: Path, member: str, folder: Path) -> Path:
     Raises:
         NotYetError: the package does not hold it.
     """
-    tree = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE, check=False)
     tar = ["tar", "--extract", "--directory", str(folder), member]
-    done = subprocess.run(tar, input=tree.stdout, stderr=subprocess.PIPE, check=False)
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as tree:
+        done = subprocess.run(tar, stdin=tree.stdout, stderr=subprocess.PIPE, check=False)
     if tree.returncode or done.returncode:
         raise NotYetError(f"the package holds no {member}: {done.stderr.decode()[:200].strip()}")
     return folder / member

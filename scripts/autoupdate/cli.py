@@ -8,6 +8,7 @@ from autoupdate import check, provision, settings
 from autoupdate.build_info import NAME, PROGRAM, VERSION
 from autoupdate.clock import SystemClock
 from autoupdate.errors import (
+    ROLE_FAILED,
     AutoupdateError,
     BucketError,
     HeldError,
@@ -105,7 +106,7 @@ def _provision(log: Log) -> int:
         log.say(failure)
     # All the more where something failed.
     provision.forward_logs(given, clock, log, machine)
-    return FAILED if failures else 0
+    return ROLE_FAILED if failures else 0
 
 
 def _status(settings: Settings, log: Log) -> int:
@@ -174,7 +175,8 @@ def _help() -> str:
     statuses = [(str(number), text) for _, number, text in EXIT_STATUSES]
     others = [
         ("0", "done"),
-        (str(FAILED), "check found something missing; provision: a role does not start"),
+        (str(FAILED), "check found something missing"),
+        (str(ROLE_FAILED), "provision: a role does not start; the updater runs"),
         (str(USAGE), "wrong usage"),
     ]
     parts = (

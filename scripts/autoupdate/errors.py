@@ -17,6 +17,10 @@ ProvisionError  a new machine does not serve yet
 `release.ReleaseError` stands beside them, for the operator's tools too.
 """
 
+# Exit status of `provision`: all is done, the updater runs, but a role does not start. User-data
+# ends with it; whatever else `provision` ends with is tried again.
+ROLE_FAILED = 13
+
 
 class AutoupdateError(Exception):
     """Base of all; the message is one line for the log."""

@@ -75,14 +75,22 @@ def start(settings: Settings, machine: Machine) -> list[str]:
     """Start the roles, each of which is ready when this returns, and the updater, for ever.
 
     The updater is started even if a role is not, since the next release may be
-    the one that starts. Returns why those that did not start did not.
+    the one that starts. Returns why those roles that did not start did not.
+
+    Raises:
+        ProvisionError: the updater does not start; nobody would look after this machine.
     """
     failures = []
-    for role in (*settings.roles, "autoupdate"):
+    for role in settings.roles:
         try:
             machine.enable(role)
         except AutoupdateError as error:
             failures.append(f"{settings.name}-{role} does not start: {error}")
+    try:
+        machine.enable("autoupdate")
+    except AutoupdateError as error:
+        causes = [*failures, f"{settings.name}-autoupdate does not start: {error}"]
+        raise ProvisionError("; ".join(causes)) from error
     return failures
 
 

@@ -23,7 +23,7 @@ _WORD = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "1 to 64 letters, digits, .
 # The colon is for EC2: the part of the bucket that its role may write to is ROLE-ID:INSTANCE-ID.
 _MACHINE = matching(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", "1 to 64 letters, digits, . _ - :")
 _REGION = matching(r"[a-z]{2}[a-z0-9-]{1,30}", "an AWS region")
-_URL = matching(r"|https?://[^\s/]+", "http://HOST:PORT or https://HOST")
+_URL = matching(r"|https?://[^\s/]+/?", "http://HOST:PORT or https://HOST")
 _HOST = matching(r"[A-Za-z0-9.:\[\]_-]*|/.+", "a host name, an IP address or a socket's path")
 _SECONDS = number(1, 86400)
 

@@ -7,16 +7,17 @@ file and line: a setting never means one thing to one program and another to the
 - The file is UTF-8, at most MAX_BYTES long. Its lines end with a newline; all else in them is
   printable, or a tab. (systemd would take a carriage return for a line's end.)
 - A line is blank, a comment or a setting. Spaces and tabs around any of these do not count.
-- A comment begins with #. It does not end with a backslash, by which systemd would take the next
-  line for more of it. A comment after a setting, on its line, is none.
+- A comment begins with # or ;. It does not end with a backslash, by which systemd would take the
+  next line for more of it. A comment after a setting, on its line, is none.
 - A setting is NAME=VALUE, without spaces around the =. NAME is ASCII letters, digits and _, not
   beginning with a digit. Of two settings of one NAME the last counts.
 - VALUE is one of
     plain    any of the ASCII letters and digits and _ . , : / @ % + = -, or nothing
     'quoted' anything but '
     "quoted" anything but " $ ` and the backslash
-  A plain value may have blanks within it, as systemd takes it; a shell does not. The first
-  user-data wrote ROLES=web vision so.
+- Three things are as systemd takes them, and not as a shell does, because earlier versions of
+  this project read and wrote them: a comment that begins with ;, and in a plain value blanks
+  within (ROLES=web vision) and any of ? & ~ ( ) [ ] (HOST=[::1]). `line` writes such in quotes.
 - Nothing is expanded, and no value goes on in the next line.
 
 Example::
@@ -34,7 +35,8 @@ from pathlib import Path
 MAX_BYTES = 1 << 16
 
 _SETTING = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")
-_PLAIN = r"[A-Za-z0-9_.,:/@%+=-]"
+_SAME_TO_A_SHELL = re.compile(r"[A-Za-z0-9_.,:/@%+=-]*")
+_PLAIN = r"[A-Za-z0-9_.,:/@%+=?&~()\[\]-]"
 _VALUE = re.compile(rf"""((?:{_PLAIN}+(?:[ \t]+{_PLAIN}+)*)?)|'([^']*)'|"([^"$`\\]*)\"""")
 _BLANKS = " \t"
 
@@ -83,7 +85,7 @@ def parse(line: str) -> tuple[str, str] | None:
     text = line.strip(_BLANKS)
     if not text:
         return None
-    if text.startswith("#"):
+    if text.startswith(("#", ";")):
         if line.endswith("\\"):
             raise ValueError(f"a comment that ends with a backslash: {shown}")
         return None
@@ -102,7 +104,8 @@ def line(name: str, value: str) -> str:
     Raises:
         ValueError: there is none.
     """
-    for quote in ("", "'", '"'):
+    plain = [""] if _SAME_TO_A_SHELL.fullmatch(value) else []
+    for quote in (*plain, "'", '"'):
         written = f"{name}={quote}{value}{quote}"
         try:
             if parse(written) == (name, value):

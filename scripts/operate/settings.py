@@ -101,7 +101,7 @@ SETTINGS = (
     ),
     Setting(
         "AWS_ENDPOINT_URL", "another server than AWS's",
-        matching(r"https?://\S+", "it has to be http://HOST:PORT or https://HOST"),
+        matching(r"https?://[^\s/]+/?", "it has to be http://HOST:PORT or https://HOST"),
         taken_by=DESK,
     ),
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from project import NAME, ROOT
-from waiting import PATIENCE_SECONDS, wait_for
+from waiting import wait_for
 
 from autoupdate.release.format import Release, to_metadata
 from autoupdate.release.signature import sign
@@ -108,9 +108,11 @@ class NewMachine:
         assert self._process
         return self._process.poll()
 
-    def end(self) -> int:
-        assert self._process
-        return self._process.wait(PATIENCE_SECONDS)
+    def settles(self) -> None:
+        """Wait until all is done but for the init, which nobody below a folder has."""
+        self.says("no init that this program knows")
+        self.says("provision ended with status 12; tries again")
+        self.switch_off()
 
     def switch_off(self) -> None:
         if self._process and self._process.poll() is None:
@@ -192,7 +194,7 @@ def test_machine_waits_for_its_first_release_and_installs_it(
     machine.says("user-data: s3 answers 404")
     machine.publish(package, signing_key)
     # Everything but an init is here.
-    assert machine.end() == 1
+    machine.says("autoupdate provision ended with status 12; tries again")
     machine.says(f"{NAME}-web does not start: no init that this program knows")
     assert machine.installed() == "installed 1.0-1"
     settings = (machine.root / f"etc/default/{NAME}").read_text()
@@ -210,13 +212,13 @@ def test_run_again_it_leaves_alone_what_is_done(
 ) -> None:
     machine.publish(package, signing_key)
     machine.boot(signing_key)
-    machine.end()
+    machine.settles()
     settings = machine.root / f"etc/default/{NAME}"
     settings.write_text(settings.read_text() + "WORKERS=3\n")
     machine.publish(package, signing_key, sequence=8)
     machine.log.write_text("")
     machine.boot(signing_key)
-    machine.end()
+    machine.settles()
     assert "installs" not in machine.log.read_text()
     assert settings.read_text().endswith("WORKERS=3\n")
 
@@ -231,7 +233,7 @@ def test_what_a_keyless_writer_puts_into_the_bucket_delays_and_bricks_nobody(
     machine.says("user-data: s3 sends 11 bytes, the release is")
     assert machine.installed() == ""
     machine.publish(package, signing_key)
-    machine.end()
+    machine.settles()
     assert machine.installed() == "installed 1.0-1"
 
 
@@ -278,7 +280,7 @@ def test_instance_profile_that_is_late_is_waited_for(
     machine.boot(signing_key)
     machine.says("user-data: no credentials from the instance profile: the metadata service")
     imds.answer()
-    machine.end()
+    machine.settles()
     assert machine.installed() == "installed 1.0-1"
 
 
@@ -294,5 +296,33 @@ def test_updater_that_does_not_run_is_replaced_by_the_next_release(
     machine.boot(signing_key)
     machine.says(f"{NAME}-autoupdate provision ended with status 3; tries again")
     machine.publish(package, signing_key, sequence=8)
-    machine.end()
+    machine.settles()
     assert machine.installed() == "installed 1.0-1"
+
+
+def test_provision_that_is_killed_once_the_updater_is_installed_is_tried_again(
+    machine: NewMachine, signing_key: Path
+) -> None:
+    updater = machine.root / f"usr/bin/{NAME}-autoupdate"
+    updater.parent.mkdir(parents=True)
+    updater.write_text(
+        f"#!/bin/sh\n[ -e {machine.root}/again ] && exit 0\n: >{machine.root}/again\nkill -9 $$\n"
+    )
+    updater.chmod(0o755)
+    machine.boot(signing_key)
+    machine.says("provision ended with status -9; tries again")
+    machine.says("user-data: serves after")
+
+
+def test_package_of_an_earlier_try_is_not_downloaded_again(
+    machine: NewMachine, package: Path, signing_key: Path, cloud: LocalCloud
+) -> None:
+    machine.settings["ROLES"] = "Not A Role"
+    machine.publish(package, signing_key)
+    before = cloud.requests("GET")
+    machine.boot(signing_key)
+    machine.says("provision ended with status 3; tries again")
+    log = machine.log.read_text()
+    wait_for(lambda: machine.log.read_text().count("must be names") > log.count("must be names"),
+             "another try")  # fmt: skip
+    assert cloud.requests("GET") == before + 1

@@ -38,9 +38,12 @@ TAKEN_UNLIKE_ENVIRONMENT_D: dict[str, tuple[str, str] | None] = {
 }
 
 # What a shell takes for a command.
-TAKEN_UNLIKE_A_SHELL = {
+TAKEN_UNLIKE_A_SHELL: dict[str, tuple[str, str] | None] = {
     "A=web vision": ("A", "web vision"),
     "A=x  y/z ": ("A", "x  y/z"),
+    "HOST=[::1]": ("HOST", "[::1]"),
+    "A=https://example.org/(a)?b=c&d=~e": ("A", "https://example.org/(a)?b=c&d=~e"),
+    "; a comment to systemd alone": None,
 }
 
 NOT_A_SETTING = "not NAME=VALUE"
@@ -54,7 +57,6 @@ REFUSED = {
     "A": NOT_A_SETTING,
     "A =x": NOT_A_SETTING,
     "export A=x": NOT_A_SETTING,
-    "; a comment to systemd alone": NOT_A_SETTING,
     "\ufeffA=x": "cannot be printed",
     "A= x": NOT_A_VALUE,
     "A=x # no comment": NOT_A_VALUE,
@@ -71,13 +73,12 @@ REFUSED = {
     'A="$HOME"': NOT_A_VALUE,
     "A=`id`": NOT_A_VALUE,
     'A="`id`"': NOT_A_VALUE,
-    "A=~/x": NOT_A_VALUE,
     "A=a;b": NOT_A_VALUE,
-    "A=a&b": NOT_A_VALUE,
     "A=a\\": NOT_A_VALUE,
     'A="a\\"': NOT_A_VALUE,
     "A=a\\ b": NOT_A_VALUE,
     "A=Zoë": NOT_A_VALUE,
+    "; the same \\": "ends with a backslash",
     "# the next line is a comment, too, to systemd \\": "ends with a backslash",
     "A=x\r": "cannot be printed",
     "# two lines to systemd\rA=x": "cannot be printed",

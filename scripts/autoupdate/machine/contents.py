@@ -6,13 +6,14 @@ jobs. Everything is read as a stream, within bounds; nothing is unpacked.
 """
 
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from autoupdate.errors import MachineError
+from autoupdate.errors import MachineError, UndecidedError
 from autoupdate.machine.programs import SYSTEM_PATH
 from autoupdate.time_limit import time_limit
 
@@ -20,6 +21,8 @@ from autoupdate.time_limit import time_limit
 MAX_UNPACKED_BYTES = 4 << 30
 MAX_CONTROL_BYTES = 4 << 20
 _READ_SECONDS = 300
+# From the end of its output to its own.
+_END_SECONDS = 1
 _MAX_NAME_BYTES = 4096
 
 _BLOCK = 512
@@ -82,25 +85,49 @@ def _owned_by(name: str) -> "re.Pattern[str]":
 
 
 def _members(deb: Path, archive: str, max_bytes: int) -> Iterator[Member]:
-    command = ["dpkg-deb", archive, str(deb)]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={"PATH": SYSTEM_PATH},
-    ) as process:
+    """Yield the members of one of the package's archives.
+
+    Raises:
+        MachineError: the archive is not as it must be.
+        UndecidedError: this machine could not read it to its end.
+    """
+    try:
+        process = subprocess.Popen(
+            ["dpkg-deb", archive, str(deb)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": SYSTEM_PATH},
+        )
+    except OSError as error:
+        raise UndecidedError(f"cannot run dpkg-deb: {error.strerror}") from error
+    with process:
         try:
             with time_limit(_READ_SECONDS):
                 assert process.stdout  # noqa: S101  # Popen's types cannot say that it was asked for
                 yield from _walk(_Bounded(process.stdout, max_bytes))
                 status = process.wait()
-        except (OSError, ValueError) as error:
+        except ValueError as error:
+            _refuse_killed(process)
             raise MachineError(f"the package's archive cannot be read: {error}") from error
+        except OSError as error:
+            raise UndecidedError(f"the package's archive cannot be read: {error}") from error
         finally:
             process.kill()
+        _refuse_killed(process)
     if status != 0:
         raise MachineError(f"the package's archive cannot be read: dpkg-deb ended with {status}")
+
+
+def _refuse_killed(process: "subprocess.Popen[bytes]") -> None:
+    """Raise UndecidedError if somebody has ended dpkg-deb: what it wrote ends early then."""
+    try:
+        status = process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        return  # it is alive, and waits for its reader
+    if status < 0:
+        name = signal.Signals(-status).name
+        raise UndecidedError(f"the package's archive cannot be read: dpkg-deb killed by {name}")
 
 
 class _Bounded:

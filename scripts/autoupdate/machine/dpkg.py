@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from autoupdate.clock import Clock
-from autoupdate.errors import MachineError, PostponedError
+from autoupdate.errors import MachineError, PostponedError, UndecidedError
 from autoupdate.log import Log
 from autoupdate.machine.programs import SYSTEM_PATH, Ended, run
 
 _QUERY_SECONDS = 60
 _UNPACK_SECONDS = 300
+# Less than programs.run keeps of what a program says.
+_MAX_FIELDS_BYTES = 32 << 10
 _LOCK_TICK_SECONDS = 0.5
 
 # fcntl(2): struct flock, of which F_GETLK fills in l_pid.
@@ -99,12 +101,19 @@ class Dpkg:
         """Return the control fields of a .deb.
 
         Raises:
-            MachineError: it is none.
+            MachineError: it is none, or has fields that two readers might see differently.
+            UndecidedError: this machine could not read them.
         """
+        said = self._ask("dpkg-deb", "--field", deb)
+        if len(said.encode()) >= _MAX_FIELDS_BYTES:  # the beginning may be missing
+            raise MachineError(f"the package has {_MAX_FIELDS_BYTES >> 10} KB of control fields")
         # A long field is folded: its further lines begin with a space or a tab (deb822(5)).
-        output = re.sub(r"\n[ \t]", " ", self._ask("dpkg-deb", "--field", deb))
-        pairs = (line.partition(":") for line in output.splitlines())
-        found = {name.capitalize(): text.strip() for name, _, text in pairs}
+        lines = re.sub(r"\n[ \t]", " ", said).strip("\n").split("\n")
+        # dpkg takes blanks before the colon.
+        names = [line.partition(":")[0].strip().capitalize() for line in lines]
+        if len(set(names)) != len(names):
+            raise MachineError("the package has a control field twice")
+        found = dict(zip(names, (line.partition(":")[2].strip() for line in lines), strict=True))
         depends = (found.get(name, "") for name in ("Pre-depends", "Depends"))
         return Fields(
             package=found.get("Package", ""),
@@ -179,9 +188,16 @@ class Dpkg:
         return ["dpkg-query", f"--admindir={self._database}", f"-f={lines}", "-W", *packages]
 
     def _ask(self, *command: str | Path) -> str:
-        ended = run(command, seconds=_QUERY_SECONDS, environ=unattended_environment())
+        what = f"{command[0]} {command[1]}"
+        try:
+            ended = run(command, seconds=_QUERY_SECONDS, environ=unattended_environment())
+        except MachineError as error:
+            raise UndecidedError(str(error)) from error
+        if ended.status is None or ended.status < 0:
+            # Cut for time, or killed: that says nothing of the package.
+            raise UndecidedError(f"{what} failed: {ended.cause}")
         if not ended.succeeded:
-            raise MachineError(f"{command[0]} {command[1]} failed: {ended.cause}")
+            raise MachineError(f"{what} failed: {ended.cause}")
         return ended.output
 
     def _must(self, ended: Ended, subject: str | Path) -> None:

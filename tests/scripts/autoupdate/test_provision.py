@@ -161,6 +161,12 @@ def test_updater_is_started_even_if_a_role_is_not(machine: OneMachine) -> None:
     assert init.asked == ["web", "vision", "autoupdate"]
 
 
+def test_machine_whose_updater_does_not_start_is_not_done(machine: OneMachine) -> None:
+    machine.environ["ROLES"] = "web"
+    with pytest.raises(ProvisionError, match="panorama-autoupdate does not start: OSError: no"):
+        provision.start(machine.settings, Inits(machine, "autoupdate"))
+
+
 # The logs
 
 

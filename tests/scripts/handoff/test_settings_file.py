@@ -143,6 +143,11 @@ def test_whatever_is_taken_can_be_written_again(line: str) -> None:
         assert settings_file.parse(settings_file.line(*setting)[:-1]) == setting
 
 
+@pytest.mark.parametrize("value", ["web vision", "[::1]", "a?b&c", "~"])
+def test_what_a_shell_would_read_otherwise_is_written_in_quotes(value: str) -> None:
+    assert settings_file.line("A", value) == f"A='{value}'\n"
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("NAMÉ", "x"), ("A B", "x"), ("A", "x\ny"), ("A", "x\0y")]
 )

@@ -9,8 +9,9 @@ from hostile_deb import hostile_deb
 from one_machine import OneMachine
 from package_maker import NAME, Package
 
-from autoupdate.errors import MachineError, RefusedError, UndoneError
-from autoupdate.machine import contents
+from autoupdate.errors import MachineError, RefusedError, UndecidedError, UndoneError
+from autoupdate.machine import contents, dpkg
+from autoupdate.machine.programs import SYSTEM_PATH
 
 
 def member(path: str, **how: object) -> tarfile.TarInfo:
@@ -135,6 +136,47 @@ def test_package_that_would_remove_or_outrank_others_is_refused(
     problem = resting.look()
     assert isinstance(problem, RefusedError)
     assert field.split(":", maxsplit=1)[0] in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ("Conflicts : victim", "a field Conflicts"),
+        ("Homepage: a\nHOMEPAGE: b", "a control field twice"),
+        ("X-Long: " + "a\n " * 40_000, "KB of control fields"),
+    ],
+)
+def test_fields_hide_neither_behind_blanks_nor_behind_others(
+    resting: OneMachine, fields: str, says: str
+) -> None:
+    publish(resting, hostile_deb("1.0-2", [], fields=fields.rstrip()))
+    problem = resting.look()
+    assert isinstance(problem, RefusedError)
+    assert says in str(problem)
+
+
+@pytest.mark.parametrize("dies_at", ["--fsys-tarfile", "--ctrl-tarfile", "--field"])
+def test_reader_that_is_killed_is_no_fault_of_the_package(
+    resting: OneMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: str
+) -> None:
+    # As by the kernel, for want of memory: after a part of what it had to say.
+    program, once = tmp_path / "bin/dpkg-deb", tmp_path / "once"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!/bin/sh\nif [ $1 = {dies_at} ] && ! [ -e {once} ]; then\n: >{once}\n"
+        '/usr/bin/dpkg-deb "$@" | head -c 700\nkill -9 $$\nfi\n'
+        'exec /usr/bin/dpkg-deb "$@"\n'
+    )
+    program.chmod(0o755)
+    path = f"{program.parent}:{SYSTEM_PATH}"
+    for module in (contents, dpkg):
+        monkeypatch.setattr(module, "SYSTEM_PATH", path)
+    monkeypatch.setenv("PATH", path)
+    resting.publish(resting.package("1.0-2"), sequence=2)
+    problem = resting.look()
+    assert isinstance(problem, UndecidedError), problem
+    assert resting.look() is None
+    assert resting.installed() == "1.0-2"
 
 
 def copy_of(made: tarfile.TarInfo) -> tarfile.TarInfo:
