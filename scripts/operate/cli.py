@@ -177,8 +177,8 @@ VERBS: Mapping[str, Verb] = {
         "publish an earlier version again", rollback,
         lambda _: "publish an earlier version", _PUBLISHED_OR_NOT,
         "As a new release with a higher sequence: a machine never goes back on its own, for an "
-        "older release might be a replayed one. Without VERSION it is the newest that is lower "
-        "than the current one.",
+        "older release might be a replayed one. Without VERSION it is the one before "
+        "the present package came.",
         lambda parser: parser.add_argument("TO", metavar="VERSION", nargs="?"),
     ),
     "releases": Verb(

@@ -1,7 +1,6 @@
 """Publishing: look at the release in the bucket, put the next one over it, or an earlier one."""
 
 import hashlib
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -187,11 +186,17 @@ def _refuse_lockout(channel: Channel, package: Package, release: Release, signat
 
 
 def _find(channel: Channel, now: Release, version: str) -> Published:
-    for each in history(channel):
-        its_version = each.release.version
-        if its_version == version or (not version and _is_lower(its_version, now.version)):
+    """Return the newest release of `version`, or the one before the present package came.
+
+    Not of the next lower version: builds of uncommitted changes have versions in no order.
+    """
+    kept = list(history(channel))
+    came = min((each.release.sequence for each in kept if each.release.sha256 == now.sha256),
+               default=now.sequence)  # fmt: skip
+    for each in kept:
+        if each.release.version == version or (not version and each.release.sequence < came):
             return each
-    wanted = version or f"version lower than {now.version}"
+    wanted = version or f"release from before {now.version}"
     raise OperateError(f"the bucket keeps no {wanted}; see make releases")
 
 
@@ -204,9 +209,3 @@ def _download(channel: Channel, old: Published) -> Package:
     if hashlib.sha256(content).hexdigest() != release.sha256:
         raise OperateError(f"{release.version} in the bucket is not what was signed")
     return Package.of(content, release.version)
-
-
-def _is_lower(version: str, other: str) -> bool:
-    """Compare as dpkg does (deb-version(7))."""
-    command = ["dpkg", "--compare-versions", version, "lt", other]
-    return subprocess.run(command, check=False).returncode == 0

@@ -56,7 +56,11 @@ def problem(value: str) -> str:
 
 def problem_of_verifying(value: str) -> str:
     """Tell why nothing can be verified: packaging/allowed_signers would do without the key."""
-    return "" if ALLOWED_SIGNERS.exists() else problem(value)
+    found = "" if ALLOWED_SIGNERS.exists() else problem(value)
+    if not found:
+        return ""
+    # Whoever only looks has no key to make.
+    return f"{found}; to look, the public half of the publisher's key is enough, beside it as .pub"
 
 
 def problem_of_package(value: str) -> str:

@@ -11,26 +11,31 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from handoff import Generation, HandoffError, RestartError, Role, Supervisor, restart
+from handoff import Generation, HandoffError, RestartError, Role, Supervisor, restart, settings_file
 
 GREETING = "hello"
 
+# build.json says which build this is: its version, and the NAME that it was made under.
 UNPACKED = Path(__file__).parent.parent  # the folder that the executable unpacks itself into
-VERSION = json.loads((UNPACKED / "build.json").read_text())["version"]
+BUILD = json.loads((UNPACKED / "build.json").read_text())
+NAME, VERSION = BUILD["name"], BUILD["version"]
 RESTART_SECONDS = 120.0
 
 
 def settings() -> dict[str, str]:
     """Return the environment over the settings file, which the init does not read."""
-    file = Path(os.environ.get("SETTINGS_FILE", "/etc/default/hello"))
-    lines = file.read_text().splitlines() if file.exists() else []
-    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    return {**{name: value.strip("\"'") for name, value in pairs}, **os.environ}
+    file = Path(os.environ.get("SETTINGS_FILE", f"/etc/default/{NAME}"))
+    try:
+        return {**settings_file.read(file), **os.environ}
+    except FileNotFoundError:
+        return dict(os.environ)
+    except settings_file.SettingsFileError as error:
+        sys.exit(f"{NAME}: {error}")
 
 
 SETTINGS = settings()
 ADDRESS = f"{SETTINGS.get('HOST', '0.0.0.0')}:{SETTINGS.get('PORT', '8000')}"  # noqa: S104
-STATUS_FILE = Path(SETTINGS.get("RUNTIME_DIR", "/run/hello")) / "web.json"
+STATUS_FILE = Path(SETTINGS.get("RUNTIME_DIR", f"/run/{NAME}")) / "web.json"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -60,15 +65,15 @@ def main() -> int:
             generation = Generation.from_environ(os.environ)
             return prove_and_serve(generation) if generation else supervise()
         if words == ["check"]:  # this module, and so all that it needs, has been imported
-            print(f"hello {VERSION} can serve here")
+            print(f"{NAME} {VERSION} can serve here")
             return 0
         if words == ["restart", "--wait", "web"]:
             print(f"web serves {restart(STATUS_FILE, RESTART_SECONDS)}")
             return 0
     except (HandoffError, RestartError, OSError) as error:
-        print(f"hello: {error}", file=sys.stderr)
+        print(f"{NAME}: {error}", file=sys.stderr)
         return 1
-    print("usage: hello web | check | restart --wait web | --version", file=sys.stderr)
+    print(f"usage: {NAME} web | check | restart --wait web | --version", file=sys.stderr)
     return 2
 
 
