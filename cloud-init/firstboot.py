@@ -12,7 +12,6 @@ for is on the console and in /var/log/cloud-init-output.log. It may be run again
 what is done already is left alone.
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -121,24 +120,16 @@ def download(settings: Mapping[str, str], trust: Trust, packages: Path) -> Path:
     packages.mkdir(mode=0o700, parents=True, exist_ok=True)
     deb = packages / f"{release.sha256}.deb"
     part = deb.with_suffix(".part")
-    if deb.exists() and sha256(deb) == release.sha256:
+    if deb.exists() and release.is_body(deb):
         return deb  # of an earlier try
     try:
         with part.open("wb") as file:
             bucket.download(key, offer.etag, release.size, file.write, DOWNLOAD_SECONDS)
-        if sha256(part) != release.sha256:
+        if not release.is_body(part):
             raise NotYetError(f"the body of release {release.version} is not what was signed")
         return part.rename(deb)
     finally:
         part.unlink(missing_ok=True)
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def profile_keys() -> Keys:

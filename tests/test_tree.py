@@ -1,6 +1,7 @@
 """What may import what, read from the code: no circle, and two halves that meet in one place."""
 
 import ast
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -37,6 +38,19 @@ def imports(name: str) -> Iterator[str]:
 GRAPH = {name: sorted(set(imports(name)) - {name}) for name in MODULES}
 
 
+def foreign(name: str) -> set[str]:
+    """Return the packages that `name` imports and neither Python nor this project has."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name} imports by a relative name"
+            found.add(str(node.module))
+    own = {each.split(".")[0] for each in MODULES}
+    return {each.split(".")[0] for each in found} - sys.stdlib_module_names - own
+
+
 def within(name: str, *packages: str) -> bool:
     return any(name == each or name.startswith(f"{each}.") for each in packages)
 
@@ -50,6 +64,11 @@ def test_all_is_seen() -> None:
 @pytest.mark.parametrize("name", [name for name in MODULES if within(name, *MACHINES)])
 def test_what_runs_on_machines_imports_nothing_of_the_desk(name: str) -> None:
     assert [each for each in GRAPH[name] if within(each, *DESK, "develop")] == []
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if within(name, *MACHINES)])
+def test_what_runs_on_machines_needs_python_alone(name: str) -> None:
+    assert foreign(name) == set()
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if within(name, *DESK)])

@@ -1,6 +1,6 @@
 """Why a verb could not do its work. Caught once, in cli.py; each family has its exit status."""
 
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+EXIT_DONE, EXIT_FAILED = 0, 1  # 2, for wrong usage, is argparse's own
 EXIT_LOST_RACE = EXIT_NOT_ALL = 3
 
 

@@ -77,7 +77,7 @@ def deploy(channel: Channel, package: Package, commit: str, sequence: int | None
 
 
 def roll_back(channel: Channel, version: str) -> Release:
-    """Publish an earlier package again: the newest of `version`, or below the current if "".
+    """Publish an earlier package again: of `version`, or if that is "" the one before this one.
 
     A machine never goes back on its own, for an older release might be a
     replayed one: so this is a new release, with a higher sequence.

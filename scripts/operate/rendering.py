@@ -41,6 +41,10 @@ MODULES = (
 _PLACE = re.compile(r'!Sub "user-data ([^"]*)"')
 
 
+# What may begin with a docstring, in this project.
+_Documented = ast.Module | ast.ClassDef | ast.FunctionDef
+
+
 def user_data(channel: Channel, found: Mapping[str, str]) -> str:
     """Return the user-data for a machine, by the settings of userdata.
 
@@ -115,17 +119,13 @@ def _condensed(source: Path) -> str:
     """Return a module without what only readers and type checkers need: 16 KB are not much."""
     tree = ast.parse(source.read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and _is_described(node):
+        if isinstance(node, _Documented) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
         if isinstance(node, ast.FunctionDef):
             node.returns = None
             for argument in (*node.args.args, *node.args.kwonlyargs):
                 argument.annotation = None
     return ast.unparse(tree) + "\n"
-
-
-def _is_described(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> bool:
-    return ast.get_docstring(node) is not None
 
 
 def _check_size(what: str, text: str, most: int) -> None:

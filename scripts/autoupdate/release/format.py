@@ -13,11 +13,13 @@ Example::
     metadata = to_metadata(release, signature)
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from pathlib import Path
 
 from autoupdate.release.signature import ReleaseError
 
@@ -36,6 +38,7 @@ _PATTERNS = {
     "commit": r"|[0-9a-f]{7,64}",  # empty: built outside of git
     "channel": r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
 }
+_CHUNK_BYTES = 1 << 20
 _BOUNDS = {
     "size": (1, 5 * 1024**3),  # S3's limit for one PUT
     "sequence": (1, 2**53 - 1),  # what every JSON reader keeps exact
@@ -100,6 +103,18 @@ class Release:
         if release.to_json() != text:
             raise ReleaseError("release: not spelled as it is signed (sorted keys, no spaces)")
         return release
+
+    def is_body(self, path: Path) -> bool:
+        """Tell whether the file is the body that was signed: its hash is computed anew.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest() == self.sha256
 
     def not_for(self, package: str, architecture: str, channel: str) -> str:
         """Return why this is not the release of such a machine, "" if it is."""

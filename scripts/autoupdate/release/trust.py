@@ -47,11 +47,6 @@ class Trust:
             raise SignatureError(f"cannot read {path}: {error}") from error
         return cls(signers, revoked, str(allowed_signers))
 
-    @classmethod
-    def of_key(cls, public_key: str, namespace: str, origin: str) -> "Trust":
-        """Trust one public key, as its ``.pub`` file spells it, for `namespace` alone."""
-        return cls(f'{namespace} namespaces="{namespace}" {public_key.strip()}\n', b"", origin)
-
     def count_keys(self) -> int:
         """Return how many keys may sign."""
         lines = map(str.strip, self.signers.splitlines())

@@ -185,13 +185,13 @@ def test_what_others_put_into_the_temporary_folder_decides_nothing(
     shared.mkdir()
     (shared / "revoked_keys").write_text(public)
     monkeypatch.setenv("TMPDIR", str(shared))
-    Trust.of_key(public, NAMESPACE, "SIGNING_KEY").verify(TEXT, signature, NAMESPACE)
+    Trust(key.line()).verify(TEXT, signature, NAMESPACE)
     Trust.read(signers).verify(TEXT, signature, NAMESPACE)
     assert [each.name for each in shared.iterdir()] == ["revoked_keys"]
 
 
 def test_key_trusted_for_one_namespace_signs_for_no_other(key: Key) -> None:
-    public = key.private.with_suffix(".pub").read_text()
-    trust = Trust.of_key(public, NAMESPACE, "SIGNING_KEY")
+    # For its namespace alone even where the principal is another's.
+    trust = Trust(key.line().replace(NAMESPACE, "git", 1))
     with pytest.raises(SignatureError):
         trust.verify(TEXT, signature_by(key, namespace="git"), "git")
