@@ -19,6 +19,7 @@ from waiting import wait_for
 
 from autoupdate.release.format import Release, to_metadata
 from autoupdate.release.signature import sign
+from autoupdate.release.trust import Trust
 from develop.lab.metadata_server import Handler
 from develop.lab.server import Server
 from develop.localcloud import LocalCloud
@@ -326,3 +327,18 @@ def test_package_of_an_earlier_try_is_not_downloaded_again(
     wait_for(lambda: machine.log.read_text().count("must be names") > log.count("must be names"),
              "another try")  # fmt: skip
     assert cloud.requests("GET") == before + 1
+
+
+def test_updater_is_given_the_revoked_keys_with_the_allowed_ones(
+    machine: NewMachine, signing_key: Path, stranger: Path
+) -> None:
+    machine.revoked = stranger.with_suffix(".pub").read_text()
+    updater = machine.root / f"usr/bin/{NAME}-autoupdate"
+    updater.parent.mkdir(parents=True)
+    updater.write_text(f'#!/bin/sh\ncp "${{ALLOWED_SIGNERS%/*}}"/* {machine.root}\n')
+    updater.chmod(0o755)
+    machine.boot(signing_key)
+    machine.says("user-data: serves after")
+    given = Trust.read(machine.root / "allowed_signers")
+    assert signing_key.with_suffix(".pub").read_text() in given.signers
+    assert given.revoked.decode() == machine.revoked

@@ -27,6 +27,8 @@ from autoupdate.release.signature import ReleaseError
 # (Amazon S3 User Guide, "Working with object metadata").
 MAX_METADATA_BYTES = 2048
 
+_CHUNK_BYTES = 1 << 20  # of a file that is hashed
+
 # What may stand in each text of a release. Package, version and architecture:
 # Debian Policy 5.6.1, 5.6.12 (without epochs), 5.6.8.
 _PATTERNS = {
@@ -38,7 +40,6 @@ _PATTERNS = {
     "commit": r"|[0-9a-f]{7,64}",  # empty: built outside of git
     "channel": r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
 }
-_CHUNK_BYTES = 1 << 20
 _BOUNDS = {
     "size": (1, 5 * 1024**3),  # S3's limit for one PUT
     "sequence": (1, 2**53 - 1),  # what every JSON reader keeps exact

@@ -45,8 +45,8 @@ class Credentials:
         self._now = now
         self._monotonic = monotonic
         self._found: Temporary | None = None
-        self._found_at = 0.0  # by the clock of the day, by which keys end
-        self._ask_again_at = 0.0  # by a clock that nobody sets
+        # By a clock that nobody sets: the day's may be set back by a year after a boot.
+        self._ask_again_at = 0.0
 
     def get(self) -> Keys:
         """Return keys that are valid now.
@@ -69,8 +69,7 @@ class Credentials:
     def _is_old(self, found: Temporary) -> bool:
         if self._monotonic() < self._ask_again_at:
             return False
-        # Found in the future: the clock was set back, and nobody knows when they end.
-        return not self._found_at <= self._now() < found.expires - REFRESH_SECONDS
+        return self._now() >= found.expires - REFRESH_SECONDS
 
     def _refresh(self) -> None:
         find = from_container if _container_url(os.environ) else metadata.profile_keys
@@ -88,7 +87,6 @@ class Credentials:
             left = old.expires - self._now()
             self._ask_again_at = self._monotonic() + min(RETRY_SECONDS, left)
             return
-        self._found_at = self._now()
         # The service hands out keys that end soon, or have ended, in an outage of its own.
         self._ask_again_at = self._monotonic() + RETRY_SECONDS
 
